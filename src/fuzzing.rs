@@ -1,0 +1,180 @@
+//! Bodies of fuzz tests: each takes any bytes and fails by panicking if a promise of the code is broken.
+//!
+//! `tests/corpus.rs` runs them over the committed corpus and over seeded random input; a fuzzing engine needs nothing but
+//! to call them. Hidden from the documentation and never called by the daemon. Not behind a feature, because a test that
+//! needs a feature is left out silently where nobody switches it on.
+
+#![forbid(unsafe_code)]
+
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use crate::types::Kind;
+use crate::wire::{Event, Frame, ServerFrames, Session, SessionLimits, handshake};
+
+/// A request of a handshake, however broken.
+pub fn handshake(data: &[u8]) {
+    match handshake::parse(data) {
+        Ok(None) => assert!(data.len() <= handshake::MAX_REQUEST_BYTES),
+        Ok(Some((upgrade, size))) => {
+            let head = data.get(..size).unwrap_or_default();
+            assert!(head.ends_with(b"\r\n\r\n"));
+            for cut in 0..size {
+                let part = handshake::parse(head.get(..cut).unwrap_or_default());
+                assert!(matches!(part, Ok(None)), "cut at {cut}: {part:?}");
+            }
+            assert!(upgrade.path.starts_with('/'));
+            for protocol in upgrade.protocols.iter().map(String::as_str) {
+                let mut answer = Vec::new();
+                handshake::accept(&upgrade, Some(protocol), &mut answer);
+                assert_eq!(answered(&answer), (101, 4, 0));
+            }
+        }
+        Err(refusal) => {
+            let mut answer = Vec::new();
+            refusal.encode(&mut answer);
+            let expected = (refusal.status, refusal.headers.len().saturating_add(3));
+            let (status, headers, body) = answered(&answer);
+            assert_eq!((status, headers), expected);
+            assert_eq!(body, refusal.text.len());
+        }
+    }
+}
+
+/// Status, number of headers and length of the body of an answer.
+fn answered(answer: &[u8]) -> (u16, usize, usize) {
+    let mut headers = [httparse::EMPTY_HEADER; 16];
+    let mut response = httparse::Response::new(&mut headers);
+    let Ok(httparse::Status::Complete(size)) = response.parse(answer) else {
+        return (0, 0, 0);
+    };
+    let status = response.code.unwrap_or_default();
+    (
+        status,
+        response.headers.len(),
+        answer.len().saturating_sub(size),
+    )
+}
+
+/// What a client sends after the handshake: the first eight bytes say where the others are cut.
+pub fn session(data: &[u8]) {
+    let (seed, input) = data.split_first_chunk::<8>().unwrap_or((&[0; 8], data));
+    let mut cuts = Cuts(u64::from_le_bytes(*seed));
+    let whole = outcome(run(input, || usize::MAX));
+    assert_eq!(
+        outcome(run(input, || cuts.size(5))),
+        whole,
+        "cut into small pieces"
+    );
+    assert_eq!(
+        outcome(run(input, || cuts.size(3000))),
+        whole,
+        "cut into large pieces"
+    );
+}
+
+/// What a server sends, likewise.
+pub fn server_frames(data: &[u8]) {
+    let (seed, input) = data.split_first_chunk::<8>().unwrap_or((&[0; 8], data));
+    let mut cuts = Cuts(u64::from_le_bytes(*seed));
+    assert_eq!(read(input, || cuts.size(7)), read(input, || usize::MAX));
+}
+
+/// The session reads `input` in pieces; what it promises of its events is held against each.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a session needs some instant to begin with; nothing depends on which"
+)]
+fn run(input: &[u8], size: impl FnMut() -> usize) -> Vec<Event> {
+    const LIMIT: usize = 2000;
+    let now = Instant::now();
+    let limits = SessionLimits {
+        message: LIMIT,
+        ping_after: Duration::from_secs(30),
+        pong_within: Duration::from_secs(30),
+        close_within: Duration::from_secs(5),
+    };
+    let mut session = Session::new(now, limits);
+    let mut events: Vec<Event> = Vec::new();
+    let mut buffer = BytesMut::new();
+    in_pieces(input, size, |piece| {
+        buffer.extend_from_slice(piece);
+        session.receive(now, &mut buffer);
+        assert!(buffer.len() < 132, "{} bytes left", buffer.len());
+        assert!(session.held_bytes() <= LIMIT);
+        while let Some(event) = session.poll_event() {
+            assert!(
+                !matches!(events.last(), Some(Event::Closed(_))),
+                "an event after the end"
+            );
+            if let Event::Message(payload) = &event {
+                assert!(payload.len() <= LIMIT);
+                let text = payload.kind == Kind::Text;
+                assert!(!text || std::str::from_utf8(&payload.data).is_ok());
+            }
+            events.push(event);
+        }
+        let closed = matches!(events.last(), Some(Event::Closed(_)));
+        assert_eq!(session.is_closing(), closed);
+        assert_eq!(session.poll_timeout().is_none(), closed);
+    });
+    events
+}
+
+/// What must not depend on cuts: all but pongs, in order, and the last pong. Of pings that come together only the latest
+/// is answered.
+fn outcome(events: Vec<Event>) -> (Vec<Event>, Option<Frame>) {
+    let mut others = Vec::new();
+    let mut last = None;
+    for event in events {
+        let Event::Reply(bytes) = &event else {
+            others.push(event);
+            continue;
+        };
+        let mut reply = BytesMut::from(&bytes[..]);
+        let frame = ServerFrames::new().receive(&mut reply);
+        let answer = matches!(frame, Some(Frame::Close(_) | Frame::Pong(_)));
+        assert!(answer && reply.is_empty(), "{bytes:x?} is not one answer");
+        if matches!(frame, Some(Frame::Close(_))) {
+            others.push(event);
+        } else {
+            last = frame;
+        }
+    }
+    (others, last)
+}
+
+fn read(input: &[u8], size: impl FnMut() -> usize) -> Vec<Frame> {
+    let (mut frames, mut buffer) = (ServerFrames::new(), BytesMut::new());
+    let mut read = Vec::new();
+    in_pieces(input, size, |piece| {
+        buffer.extend_from_slice(piece);
+        read.extend(std::iter::from_fn(|| frames.receive(&mut buffer)));
+    });
+    read
+}
+
+fn in_pieces(input: &[u8], mut size: impl FnMut() -> usize, mut take: impl FnMut(&[u8])) {
+    let mut rest = input;
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(size().clamp(1, rest.len()));
+        rest = after;
+        take(piece);
+    }
+}
+
+/// Sizes of pieces that follow from a seed (xorshift64).
+struct Cuts(u64);
+
+impl Cuts {
+    /// 1 to `most`.
+    fn size(&mut self, most: u64) -> usize {
+        let mut x = self.0 | 1;
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        self.0 = x;
+        usize::try_from(x % most).unwrap_or(0).saturating_add(1)
+    }
+}

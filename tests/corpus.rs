@@ -1,0 +1,242 @@
+//! Every fuzz body over the committed corpus, and over random input that is nearly right.
+//!
+//! A failure names the file or the seed; `WSD_SEED=0x… cargo test --test corpus` begins with that seed. An input that once
+//! broke something becomes a file under `tests/corpus/`, named for what is in it.
+
+use std::fs;
+use std::path::Path;
+
+use wsd::fuzzing;
+
+/// Seeds that each body is run with.
+const ROUNDS: u64 = 5000;
+
+#[test]
+fn handshakes_keep_their_promises() {
+    corpus("handshake", fuzzing::handshake);
+    seeds(|dice| {
+        let mut request = REQUEST.to_vec();
+        for _ in 0..dice.below(4) {
+            dice.damage(&mut request);
+        }
+        fuzzing::handshake(&request);
+    });
+}
+
+#[test]
+fn sessions_keep_their_promises() {
+    corpus("session", fuzzing::session);
+    seeds(|dice| fuzzing::session(&conversation(dice, true)));
+}
+
+#[test]
+fn frames_of_servers_are_read_the_same_in_any_pieces() {
+    corpus("server_frames", fuzzing::server_frames);
+    seeds(|dice| fuzzing::server_frames(&conversation(dice, false)));
+}
+
+#[test]
+fn any_bytes_at_all_do_no_harm() {
+    seeds(|dice| {
+        let len = dice.below(300);
+        let bytes: Vec<u8> = (0..len).map(|_| dice.byte()).collect();
+        fuzzing::handshake(&bytes);
+        fuzzing::session(&bytes);
+        fuzzing::server_frames(&bytes);
+    });
+}
+
+const REQUEST: &[u8] = b"GET /chat?token=a%20b HTTP/1.1\r\nHost: example.com:8080\r\n\
+    Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Protocol: wsd.v1, chat\r\nOrigin: https://example.com\r\n\r\n";
+
+/// Feeds each file of a folder to a body, as it is, cut short, and with other first bytes, where the seed of cuts is.
+#[expect(clippy::panic, reason = "a corpus that cannot be read is a failure")]
+fn corpus(name: &str, body: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/corpus")
+        .join(name);
+    let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{folder:?}: {error}"));
+    let mut count = 0;
+    for file in files.flatten() {
+        let path = file.path();
+        let data = fs::read(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let _named = Named(format!("{}", path.display()));
+        body(&data);
+        let mut dice = Dice(1);
+        for _ in 0..20 {
+            let mut other = data.clone();
+            for byte in other.iter_mut().take(8).filter(|_| name != "handshake") {
+                *byte = dice.byte();
+            }
+            body(&other);
+            other.truncate(dice.below(data.len() + 1));
+            body(&other);
+        }
+        count += 1;
+    }
+    assert!(count > 3, "{folder:?} has only {count} files");
+}
+
+/// Runs `body` with [`ROUNDS`] seeds, of which `WSD_SEED` may name the first.
+#[expect(
+    clippy::expect_used,
+    reason = "a seed that cannot be read is a failure"
+)]
+fn seeds(body: impl Fn(&mut Dice)) {
+    let first = std::env::var("WSD_SEED").map_or(0, |text| {
+        let digits = text.trim_start_matches("0x");
+        u64::from_str_radix(digits, 16).expect("WSD_SEED must be a hexadecimal number")
+    });
+    for seed in first..first.saturating_add(ROUNDS) {
+        let _named = Named(format!("WSD_SEED={seed:#x}"));
+        body(&mut Dice(seed));
+    }
+}
+
+/// A seed of cuts, then frames of a client or a server that are mostly right, sometimes damaged.
+fn conversation(dice: &mut Dice, masked: bool) -> Vec<u8> {
+    let mut data: Vec<u8> = (0..8).map(|_| dice.byte()).collect();
+    let mut open = false;
+    for _ in 0..dice.below(30) {
+        let control = dice.below(4) == 0;
+        let fin = control || dice.below(3) > 0;
+        let opcode = match (control, open, dice.below(30)) {
+            (_, _, 0) => dice.byte() & 0x0f,
+            (true, _, 1..=2) => 8,
+            (true, _, other) => 9 + u8::from(other % 2 == 0),
+            (false, true, _) => 0,
+            (false, false, other) => 1 + u8::from(other % 3 == 0),
+        };
+        open = if control { open } else { !fin };
+        let len = match dice.below(20) {
+            0 => 126 + dice.below(300),
+            1 => 1990 + dice.below(20),
+            _ => dice.below(20),
+        };
+        let payload = match opcode {
+            8 => [&[3, 232 + dice.byte() % 4][..], b"bye"].concat(),
+            _ => text(dice, if control { len % 126 } else { len }),
+        };
+        frame(
+            &mut data,
+            dice,
+            u8::from(fin) << 7 | opcode,
+            &payload,
+            masked,
+        );
+    }
+    if dice.below(3) == 0 {
+        dice.damage(&mut data);
+    }
+    data
+}
+
+/// UTF-8 of at least `len` bytes, or what is no UTF-8 once in a while.
+fn text(dice: &mut Dice, len: usize) -> Vec<u8> {
+    let pieces: [&[u8]; 6] = [
+        b"a",
+        b" ",
+        "é".as_bytes(),
+        "€".as_bytes(),
+        "😀".as_bytes(),
+        b"\xe2",
+    ];
+    let mut text = Vec::new();
+    while text.len() < len {
+        let most = if dice.below(100) == 0 { 6 } else { 5 };
+        text.extend(
+            pieces
+                .iter()
+                .cycle()
+                .nth(dice.below(most))
+                .copied()
+                .unwrap_or_default(),
+        );
+    }
+    // Mostly cut between characters.
+    if dice.below(20) == 0 {
+        text.truncate(len);
+    }
+    text
+}
+
+fn frame(out: &mut Vec<u8>, dice: &mut Dice, first: u8, payload: &[u8], masked: bool) {
+    let bit = u8::from(masked) << 7;
+    out.push(first);
+    match (u8::try_from(payload.len()), u16::try_from(payload.len())) {
+        (Ok(short @ 0..=125), _) => out.push(bit | short),
+        (_, Ok(medium)) => {
+            out.push(bit | 126);
+            out.extend(medium.to_be_bytes());
+        }
+        _ => {
+            out.push(bit | 127);
+            out.extend((payload.len() as u64).to_be_bytes());
+        }
+    }
+    let mask: [u8; 4] = if masked {
+        std::array::from_fn(|_| dice.byte())
+    } else {
+        [0; 4]
+    };
+    if masked {
+        out.extend(mask);
+    }
+    out.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, key)| byte ^ key),
+    );
+}
+
+/// Says which input it was if the test panics.
+struct Named(String);
+
+impl Drop for Named {
+    #[expect(clippy::print_stderr, reason = "this is the report of a failed test")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("with {}", self.0);
+        }
+    }
+}
+
+/// Numbers that look random and are the same for the same seed (`SplitMix64`).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to `n - 1`; 0 if `n` is 0.
+    fn below(&mut self, n: usize) -> usize {
+        usize::try_from(self.roll() % (n.max(1) as u64)).unwrap_or_default()
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.roll().to_le_bytes()[0]
+    }
+
+    /// Changes one place: a byte gone, come, other, doubled, or all behind it gone.
+    fn damage(&mut self, data: &mut Vec<u8>) {
+        let at = self.below(data.len());
+        if data.is_empty() {
+            return;
+        }
+        match self.below(5) {
+            0 => drop(data.remove(at)),
+            1 => data.insert(at, b"\r\n :,\0\xff"[self.below(7)]),
+            2 => data.insert(at, data[at]),
+            3 => data.truncate(at),
+            _ => data[at] = self.byte(),
+        }
+    }
+}
