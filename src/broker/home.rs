@@ -1,0 +1,468 @@
+//! What a worker knows of the channels whose home it is: the open batch, which workers want it, the order.
+//!
+//! [pure] The only place where a channel's batches are gathered and where its order is decided (memory) or handed on
+//! (Redis). `worker/state` owns one: it runs `on_batch` for every [`ClosedBatch`] that comes out, gives the result to
+//! [`Home::publish`], and carries out what [`Home::poll_output`] says, in order.
+
+#[cfg(test)]
+mod tests;
+mod workers;
+
+pub use workers::WorkerSet;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::{Command, LinkStatus, Outgoing};
+use crate::config::{BrokerUrl, PublishWindow};
+use crate::types::{
+    BatchItem, ChannelName, Generation, NameHash, Origin, Payload, Publication, StagesId, WorkerId,
+};
+
+/// One message on its way to a channel's home.
+#[derive(Clone, Debug)]
+pub struct Publish {
+    /// Where to.
+    pub channel: ChannelName,
+    /// What.
+    pub payload: Payload,
+    /// The connection that sent it; `None` if no client did.
+    pub sender: Option<Origin>,
+    /// Whether its sender gets it back.
+    pub echo: bool,
+    /// Whose `on_batch` sees it; `None`: nobody's, it only closes what is open.
+    pub gather: Option<Gather>,
+}
+
+/// Which stages see a batch, of which generation. A message with another closes the open batch first.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Gather {
+    /// The sender's route's list, by the id that equal lists share in this generation.
+    pub stages: StagesId,
+    /// The generation that handled the message.
+    pub generation: Generation,
+}
+
+/// A batch that is complete: `on_batch` is due.
+#[derive(Debug)]
+pub struct ClosedBatch {
+    /// Of which channel.
+    pub channel: ChannelName,
+    /// Whose `on_batch`.
+    pub gather: Gather,
+    /// In order of arrival; never empty.
+    pub items: Vec<BatchItem>,
+}
+
+/// What the worker must do for its homes.
+#[derive(Debug)]
+pub enum HomeOutput {
+    /// Gives the publication to these workers' subscribers.
+    Deliver(WorkerSet, Arc<Publication>),
+    /// Tells a worker that its subscription is live.
+    Live(WorkerId, ChannelName),
+    /// For the Redis thread.
+    Redis(Command),
+}
+
+/// One channel that somebody wants or whose batch is open.
+#[derive(Debug, Default)]
+struct HomeChannel {
+    wanted: WorkerSet,
+    /// Whether all that is published arrives: always in memory mode, with Redis once it is confirmed.
+    live: bool,
+    /// Who waits to hear that it is live.
+    waiting: WorkerSet,
+    batch: Option<OpenBatch>,
+}
+
+/// A batch that still takes messages.
+#[derive(Debug)]
+struct OpenBatch {
+    gather: Gather,
+    items: Vec<BatchItem>,
+    bytes: usize,
+    /// `None`: closed at the end of the turn.
+    due: Option<Instant>,
+}
+
+/// What a worker knows of the channels whose home it is.
+#[derive(Debug)]
+pub struct Home {
+    broker: Kind,
+    status: LinkStatus,
+    channels: HashMap<ChannelName, HomeChannel, NameHash>,
+    /// How many batches are open.
+    open: usize,
+    /// Channels whose batch ends with the turn, in the order in which they were opened.
+    turn: VecDeque<ChannelName>,
+    /// Channels whose batch ends at a time.
+    due: BTreeSet<(Instant, ChannelName)>,
+    outputs: VecDeque<HomeOutput>,
+    /// What goes to Redis with the next output.
+    outgoing: Vec<Outgoing>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Kind {
+    Memory,
+    Redis,
+}
+
+impl Home {
+    /// An empty one. With Redis the link is down until [`Home::on_status`] says otherwise.
+    #[must_use]
+    pub fn new(broker: &BrokerUrl, hash: NameHash) -> Self {
+        let (broker, status) = match broker {
+            BrokerUrl::Memory => (Kind::Memory, LinkStatus::Up),
+            BrokerUrl::Redis { .. } | BrokerUrl::RedisUnix(_) => (Kind::Redis, LinkStatus::Down),
+        };
+        Self {
+            broker,
+            status,
+            channels: HashMap::with_hasher(hash),
+            open: 0,
+            turn: VecDeque::new(),
+            due: BTreeSet::new(),
+            outputs: VecDeque::new(),
+            outgoing: Vec::new(),
+        }
+    }
+
+    /// The open batch of the channel, if a message with another list, another generation or none must not join it.
+    #[must_use]
+    pub fn close_before(
+        &mut self,
+        channel: &ChannelName,
+        gather: Option<Gather>,
+    ) -> Option<ClosedBatch> {
+        if self.open == 0 {
+            return None;
+        }
+        let open = self.channels.get(channel)?.batch.as_ref()?;
+        if Some(open.gather) == gather {
+            None
+        } else {
+            self.close(channel)
+        }
+    }
+
+    /// The open batch of the channel, if a message of `len` bytes has no room in it.
+    ///
+    /// Run it before the message is gathered: what `on_batch` publishes in the channel closes what is open there.
+    #[must_use]
+    pub fn close_crowded(
+        &mut self,
+        channel: &ChannelName,
+        len: usize,
+        window: &PublishWindow,
+    ) -> Option<ClosedBatch> {
+        let open = self.channels.get(channel)?.batch.as_ref()?;
+        let crowded = open.bytes.saturating_add(len) > window.max_bytes;
+        if crowded { self.close(channel) } else { None }
+    }
+
+    /// Adds a message to its channel's batch; returns the batch if it is full now.
+    ///
+    /// Call it only after [`Home::close_before`] with the same `gather` and [`Home::close_crowded`].
+    #[must_use]
+    pub fn gather(
+        &mut self,
+        now: Instant,
+        publish: Publish,
+        gather: Gather,
+        window: &PublishWindow,
+    ) -> Option<ClosedBatch> {
+        let Publish {
+            channel,
+            payload,
+            sender,
+            echo,
+            ..
+        } = publish;
+        let entry = self.channels.entry(channel.clone()).or_default();
+        let open = entry.batch.get_or_insert_with(|| {
+            let due = (!window.window.is_zero()).then(|| now + window.window);
+            match due {
+                Some(due) => {
+                    self.due.insert((due, channel.clone()));
+                }
+                None => self.turn.push_back(channel.clone()),
+            }
+            self.open += 1;
+            OpenBatch {
+                gather,
+                items: Vec::new(),
+                bytes: 0,
+                due,
+            }
+        });
+        // What waits longer than this turn must not pin the buffer that it was read into.
+        let data = if open.due.is_some() {
+            bytes::Bytes::copy_from_slice(&payload.data)
+        } else {
+            payload.data
+        };
+        open.bytes = open.bytes.saturating_add(data.len());
+        open.items.push(BatchItem {
+            payload: Payload {
+                kind: payload.kind,
+                data,
+            },
+            sender,
+            echo,
+        });
+        let full = open.items.len() >= window.max_messages || open.bytes >= window.max_bytes;
+        if full { self.close(&channel) } else { None }
+    }
+
+    /// The next batch that ends with this turn.
+    #[must_use]
+    pub fn poll_turn(&mut self) -> Option<ClosedBatch> {
+        while let Some(channel) = self.turn.pop_front() {
+            let ends = self
+                .channels
+                .get(&channel)
+                .and_then(|c| c.batch.as_ref())
+                .is_some_and(|open| open.due.is_none());
+            if ends && let Some(batch) = self.close(&channel) {
+                return Some(batch);
+            }
+        }
+        None
+    }
+
+    /// The next batch whose window is over.
+    #[must_use]
+    pub fn poll_due(&mut self, now: Instant) -> Option<ClosedBatch> {
+        let (due, channel) = self.due.first()?;
+        if *due > now {
+            return None;
+        }
+        let channel = channel.clone();
+        self.close(&channel)
+    }
+
+    /// Any open batch at all: for the end of a generation and of the process.
+    #[must_use]
+    pub fn poll_open(&mut self) -> Option<ClosedBatch> {
+        self.poll_turn().or_else(|| {
+            let (_, channel) = self.due.first()?;
+            let channel = channel.clone();
+            self.close(&channel)
+        })
+    }
+
+    /// An open batch of a generation older than that one.
+    #[must_use]
+    pub fn poll_older(&mut self, generation: Generation) -> Option<ClosedBatch> {
+        let older = |channel: &&ChannelName| {
+            let batch = self.channels.get(*channel).and_then(|c| c.batch.as_ref());
+            batch.is_some_and(|open| open.gather.generation < generation)
+        };
+        let waiting = self.due.iter().map(|(_, channel)| channel);
+        let channel = self.turn.iter().chain(waiting).find(older)?.clone();
+        self.close(&channel)
+    }
+
+    /// When [`Home::poll_due`] has something.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// Whether [`Home::poll_turn`] may have something.
+    #[must_use]
+    pub fn has_turn(&self) -> bool {
+        !self.turn.is_empty()
+    }
+
+    /// Gives messages their place in the channel: to the subscribers in memory mode, to Redis otherwise.
+    ///
+    /// `senders` are those of all that the messages were made of: whom to tell if Redis cannot take them.
+    pub fn publish(
+        &mut self,
+        channel: &ChannelName,
+        items: impl IntoIterator<Item = BatchItem>,
+        senders: &[Origin],
+    ) {
+        match self.broker {
+            Kind::Memory => {
+                let wanted = self
+                    .channels
+                    .get(channel)
+                    .map_or_else(WorkerSet::default, |c| c.wanted);
+                if wanted.is_empty() {
+                    return;
+                }
+                for item in items {
+                    let publication = Arc::new(publication(channel, item));
+                    self.outputs
+                        .push_back(HomeOutput::Deliver(wanted, publication));
+                }
+            }
+            Kind::Redis => {
+                for item in items {
+                    let senders = match item.sender {
+                        Some(sender) => SmallVec::from_buf([sender]),
+                        None => SmallVec::from_slice(senders),
+                    };
+                    self.outgoing.push(Outgoing {
+                        publication: publication(channel, item),
+                        senders,
+                    });
+                }
+            }
+        }
+    }
+
+    /// A worker's first subscriber came. Each call is answered with one [`HomeOutput::Live`], in order.
+    pub fn on_wanted(&mut self, worker: WorkerId, channel: &ChannelName) {
+        let entry = self.channels.entry(channel.clone()).or_default();
+        let first = entry.wanted.is_empty();
+        entry.wanted.add(worker);
+        let nobody_confirms = self.broker == Kind::Memory || self.status == LinkStatus::Down;
+        if nobody_confirms || entry.live {
+            self.outputs
+                .push_back(HomeOutput::Live(worker, channel.clone()));
+        } else {
+            entry.waiting.add(worker);
+        }
+        if first && self.broker == Kind::Redis {
+            self.command(Command::Subscribe(channel.clone()));
+        }
+    }
+
+    /// A worker's last subscriber left.
+    pub fn on_unwanted(&mut self, worker: WorkerId, channel: &ChannelName) {
+        let Some(entry) = self.channels.get_mut(channel) else {
+            return;
+        };
+        entry.wanted.remove(worker);
+        if entry.waiting.has(worker) {
+            entry.waiting.remove(worker);
+            self.outputs
+                .push_back(HomeOutput::Live(worker, channel.clone()));
+        }
+        if entry.wanted.is_empty() {
+            entry.live = false;
+            if entry.batch.is_none() {
+                self.channels.remove(channel);
+            }
+            if self.broker == Kind::Redis {
+                self.command(Command::Unsubscribe(channel.clone()));
+            }
+        }
+    }
+
+    /// Redis confirmed the subscription.
+    pub fn on_live(&mut self, channel: &ChannelName) {
+        let Some(entry) = self.channels.get_mut(channel) else {
+            return;
+        };
+        entry.live = true;
+        for worker in std::mem::take(&mut entry.waiting).iter() {
+            self.outputs
+                .push_back(HomeOutput::Live(worker, channel.clone()));
+        }
+    }
+
+    /// Redis has sent something for a channel of this home.
+    pub fn on_publication(&mut self, publication: Arc<Publication>) {
+        let wanted = self
+            .channels
+            .get(&publication.channel)
+            .map_or_else(WorkerSet::default, |channel| channel.wanted);
+        if !wanted.is_empty() {
+            self.outputs
+                .push_back(HomeOutput::Deliver(wanted, publication));
+        }
+    }
+
+    /// The link to Redis is there or not. Returns how many wanted channels may have missed something.
+    pub fn on_status(&mut self, status: LinkStatus) -> usize {
+        let before = std::mem::replace(&mut self.status, status);
+        if status == before {
+            return 0;
+        }
+        let mut wanted = 0;
+        let mut released: Vec<(WorkerId, ChannelName)> = Vec::new();
+        for (name, channel) in &mut self.channels {
+            wanted += usize::from(!channel.wanted.is_empty());
+            channel.live = status == LinkStatus::Up && !channel.wanted.is_empty();
+            let waiting = std::mem::take(&mut channel.waiting);
+            released.extend(waiting.iter().map(|worker| (worker, name.clone())));
+        }
+        // Nobody waits for a link that is away, and one that is back has confirmed every subscription.
+        let released = released
+            .into_iter()
+            .map(|(worker, name)| HomeOutput::Live(worker, name));
+        self.outputs.extend(released);
+        if status == LinkStatus::Up { wanted } else { 0 }
+    }
+
+    /// Whether Redis is there; always so in memory mode.
+    #[must_use]
+    pub const fn status(&self) -> LinkStatus {
+        self.status
+    }
+
+    /// What to do next; to be asked until there is nothing.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<HomeOutput> {
+        if let Some(output) = self.outputs.pop_front() {
+            return Some(output);
+        }
+        if self.outgoing.is_empty() {
+            return None;
+        }
+        Some(HomeOutput::Redis(Command::Publish(std::mem::take(
+            &mut self.outgoing,
+        ))))
+    }
+
+    /// Channels that are wanted or have an open batch.
+    #[must_use]
+    pub fn channel_count(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// A command for Redis, behind the publishes that were asked for before.
+    fn command(&mut self, command: Command) {
+        if !self.outgoing.is_empty() {
+            let publishes = Command::Publish(std::mem::take(&mut self.outgoing));
+            self.outputs.push_back(HomeOutput::Redis(publishes));
+        }
+        self.outputs.push_back(HomeOutput::Redis(command));
+    }
+
+    fn close(&mut self, channel: &ChannelName) -> Option<ClosedBatch> {
+        let entry = self.channels.get_mut(channel)?;
+        let open = entry.batch.take()?;
+        self.open -= 1;
+        if entry.wanted.is_empty() {
+            self.channels.remove(channel);
+        }
+        if let Some(due) = open.due {
+            self.due.remove(&(due, channel.clone()));
+        }
+        Some(ClosedBatch {
+            channel: channel.clone(),
+            gather: open.gather,
+            items: open.items,
+        })
+    }
+}
+
+fn publication(channel: &ChannelName, item: BatchItem) -> Publication {
+    let skip = if item.echo { None } else { item.sender };
+    Publication {
+        channel: channel.clone(),
+        payload: item.payload,
+        position: None,
+        skip,
+    }
+}

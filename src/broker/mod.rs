@@ -1,0 +1,65 @@
+//! What carries publications between workers and between nodes.
+//!
+//! A publish ends at the broker and a delivery begins there. With `memory:` a channel's home worker is the broker by
+//! itself (`home.rs`, pure); with Redis the home hands closed batches to the Redis thread (`redis/`) as [`Command`]s and
+//! gets them back from it as [`Event`]s, in the order that Redis gave them. There are two brokers and there will be no
+//! third, so they are told apart by a `match`, not by a trait.
+
+pub mod home;
+pub mod redis;
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::types::{ChannelName, Origin, Publication};
+
+/// What a home wants of the Redis thread.
+#[derive(Debug)]
+pub enum Command {
+    /// Sends these, in this order, after all that was handed over before.
+    Publish(Vec<Outgoing>),
+    /// The first local subscriber came: answered by [`Event::Live`] once Redis has confirmed it, or at once while Redis is away.
+    Subscribe(ChannelName),
+    /// The last one left.
+    Unsubscribe(ChannelName),
+}
+
+/// One publication on its way to Redis.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// `skip` as it shall arrive on every node; `position` is `None`.
+    pub publication: Publication,
+    /// Whose messages it carries: whom to tell if it must be refused. Several where `on_batch` merged; empty: nobody.
+    pub senders: SmallVec<[Origin; 1]>,
+}
+
+/// What the Redis thread tells a home. Each home gets what concerns its channels, status changes go to all.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// What came for channels of this home, in Redis' order.
+    Publications(Vec<Arc<Publication>>),
+    /// A subscription is confirmed: from here on everything that is published arrives. Also sent while Redis is away,
+    /// so that nobody waits for it.
+    Live(ChannelName),
+    /// Publishes that found no room in `broker.buffer`, or waited longer than `broker.buffer_for`: their senders.
+    Refused(Vec<Origin>),
+    /// The link is there or not; what came for subscribed channels in between was missed.
+    Status(LinkStatus),
+}
+
+/// Whether publications go in and come out.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LinkStatus {
+    /// Not connected, or not all subscriptions repeated yet.
+    Down,
+    /// Connected, every subscription confirmed.
+    Up,
+}
+
+/// A home's inbox, as the Redis thread sees it. Never blocks.
+pub trait Deliver: Send {
+    /// Hands over. What exceeds the inbox's bound in bytes is left out and the channel marked with a gap: Redis cannot
+    /// be held back.
+    fn deliver(&self, event: Event);
+}
