@@ -1,0 +1,500 @@
+//! The Redis thread's loop: one future that owns both links and everything that is known about them.
+//!
+//! A turn takes the inbox, does what is due, hands publishes and subscriptions to the links, hands events to the homes
+//! and waits for any of: an order, a link, the clock. The decisions are in the pure files (`subscriptions.rs`,
+//! `waiting.rs`, `backoff.rs`, `pulse.rs`); here is who asks whom. Started by `mod.rs`.
+//!
+//! # Why the status follows the subscriber link
+//!
+//! A lost subscriber link means that publications were missed, and homes must tell their subscribers; a lost publisher
+//! link means only that publishes wait. So the second is made again without a word to the homes, and only if that fails
+//! is Redis away. Publishes wait, too, until all subscriptions are confirmed: else a node would miss its own.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::broker::{Command, LinkStatus, Outgoing};
+use crate::config::Broker;
+use crate::metrics::NodeMetrics;
+use crate::types::{NodeId, WorkerId};
+
+use super::attempt::{self, Attempt, Links, Needs};
+use super::backoff::Backoff;
+use super::homes::Homes;
+use super::journal::Journal;
+use super::link::{Order, Shared, Standing};
+use super::link_error::LinkError;
+use super::publisher::Publisher;
+use super::subscriber::Subscriber;
+use super::subscriptions::{Link, Subscriptions};
+use super::waiting::{Waiter, Waiting};
+use super::{RedisContext, STOP_LIMIT, clock};
+
+/// Everything of the Redis thread.
+pub(super) struct RedisThread {
+    shared: Arc<Shared>,
+    config: Broker,
+    node: NodeId,
+    metrics: Arc<NodeMetrics>,
+    homes: Homes,
+    subscriptions: Subscriptions,
+    waiting: Waiting,
+    backoff: Backoff,
+    journal: Journal,
+    status: LinkStatus,
+    /// When the links were made last, if ever.
+    up_since: Option<Instant>,
+    subscriber: Option<Subscriber>,
+    publisher: Option<Publisher>,
+    /// Of the settings before a reload: takes its answers and no more publishes.
+    retiring: Option<Publisher>,
+    /// The try that is under way.
+    attempt: Option<Pin<Box<Attempt>>>,
+    /// No try before this.
+    next_try: Instant,
+    /// What `poll_links` found, until the next turn knows the time.
+    found: Found,
+    /// Nobody waits longer than this for the end.
+    stop_by: Option<Instant>,
+}
+
+/// What happened to the links while the thread slept.
+#[derive(Default)]
+struct Found {
+    subscriber_lost: Option<LinkError>,
+    publisher_lost: Option<LinkError>,
+    retired: bool,
+    attempt: Option<Result<Links, LinkError>>,
+}
+
+/// Orders taken in one turn: then the links get theirs.
+const ORDERS_TURN: usize = 4096;
+/// How long the thread sleeps when nothing is due.
+const IDLE: Duration = Duration::from_secs(60);
+
+impl RedisThread {
+    pub(super) fn new(shared: Arc<Shared>, config: Broker, context: RedisContext) -> Self {
+        let RedisContext {
+            node,
+            hash,
+            homes,
+            metrics,
+            seed,
+        } = context;
+        let now = clock();
+        Self {
+            waiting: Waiting::new(config.buffer, config.buffer_for),
+            shared,
+            config,
+            node,
+            metrics,
+            homes: Homes::new(homes, node),
+            subscriptions: Subscriptions::new(hash),
+            backoff: Backoff::new(seed),
+            journal: Journal::new(),
+            status: LinkStatus::Down,
+            up_since: None,
+            subscriber: None,
+            publisher: None,
+            retiring: None,
+            attempt: None,
+            next_try: now,
+            found: Found::default(),
+            stop_by: None,
+        }
+    }
+
+    /// Works until it is told to stop.
+    pub(super) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut armed = clock() + IDLE;
+        let mut sleep = Box::pin(tokio::time::sleep_until(armed.into()));
+        loop {
+            shared.set_awake();
+            let now = clock();
+            self.on_found(now);
+            self.take_orders(now);
+            self.handle_timeout(now);
+            self.feed(now);
+            let waiting = self.waiting.bytes() as u64;
+            self.metrics.broker_buffer_bytes.set(waiting);
+            self.homes.flush();
+            if self.is_done(now) {
+                self.finish();
+                return;
+            }
+            // A timer that goes off early costs a turn, one that is set anew each turn costs each turn.
+            let due = self.poll_timeout(now);
+            if due < armed || sleep.is_elapsed() {
+                armed = due;
+                sleep.as_mut().reset(armed.into());
+            }
+            tokio::select! {
+                biased;
+                () = poll_fn(|cx| self.poll_links(cx)) => {}
+                () = shared.wait() => {}
+                () = sleep.as_mut() => {}
+            }
+        }
+    }
+
+    fn take_orders(&mut self, now: Instant) {
+        let mut full = 0;
+        for _ in 0..ORDERS_TURN {
+            match self.shared.pop() {
+                Some(Order::Commands(home, commands)) => {
+                    for command in commands {
+                        full += self.on_command(now, home, command);
+                    }
+                }
+                Some(Order::Reload(config)) => self.on_reload(now, *config),
+                Some(Order::Stop) => {
+                    self.next_try = now;
+                    self.waiting.release();
+                    self.stop_by.get_or_insert(now + STOP_LIMIT);
+                }
+                None => break,
+            }
+        }
+        self.journal.full(now, &self.config, full);
+    }
+
+    /// Returns how many publishes found no room.
+    fn on_command(&mut self, now: Instant, home: WorkerId, command: Command) -> usize {
+        let link = match self.subscriber {
+            Some(_) => Link::There,
+            None => Link::Away,
+        };
+        let mut full = 0;
+        match command {
+            Command::Publish(batch) => {
+                for outgoing in batch {
+                    if let Some(outgoing) = self.hand_in(now, outgoing) {
+                        self.homes.refuse(&outgoing);
+                        full += 1;
+                    }
+                }
+            }
+            Command::Subscribe(channel) => {
+                if let Some(live) = self.subscriptions.subscribe(home, channel, link) {
+                    self.homes.live(live);
+                }
+            }
+            Command::Unsubscribe(channel) => self.subscriptions.unsubscribe(&channel, link),
+        }
+        full
+    }
+
+    /// Gives it to the link, or to those that wait, or back.
+    fn hand_in(&mut self, now: Instant, outgoing: Outgoing) -> Option<Outgoing> {
+        if self.waiting.is_crowded(&outgoing) {
+            self.waiting.release();
+            self.send_waiting();
+        }
+        match &mut self.publisher {
+            Some(publisher)
+                if self.status == LinkStatus::Up
+                    && self.waiting.is_open()
+                    && publisher.has_room() =>
+            {
+                publisher.add(Waiter {
+                    outgoing,
+                    since: now,
+                });
+                None
+            }
+            _ => self.waiting.push(now, outgoing),
+        }
+    }
+
+    fn on_reload(&mut self, now: Instant, config: Broker) {
+        let old = std::mem::replace(&mut self.config, config);
+        let new = &self.config;
+        self.waiting.set_limits(new.buffer, new.buffer_for);
+        if (&old.url, &old.prefix, &old.username, &old.password)
+            == (&new.url, &new.prefix, &new.username, &new.password)
+        {
+            return;
+        }
+        self.journal.moved(now, &self.config);
+        self.attempt = None;
+        self.next_try = now;
+        if let Some(publisher) = self.publisher.take()
+            && let Some(older) = self.retiring.replace(publisher)
+        {
+            self.bury(older);
+        }
+        self.go_down("new settings");
+    }
+
+    /// Acts on what [`poll_links`](Self::poll_links) found.
+    fn on_found(&mut self, now: Instant) {
+        let found = std::mem::take(&mut self.found);
+        match (found.subscriber_lost, found.publisher_lost) {
+            (Some(error), publisher_lost) => {
+                if publisher_lost.is_some() {
+                    self.bury_publisher();
+                }
+                self.on_lost(now, &error);
+            }
+            (None, Some(error)) => self.on_publisher_lost(now, &error),
+            (None, None) => {}
+        }
+        if found.retired {
+            self.bury_retiring();
+        }
+        match found.attempt {
+            Some(Ok(links)) => self.on_linked(now, links),
+            Some(Err(error)) => self.on_lost(now, &error),
+            None => {}
+        }
+    }
+
+    fn on_linked(&mut self, now: Instant, links: Links) {
+        if links.publisher.is_some() {
+            self.publisher = links.publisher;
+        }
+        if let Some(stream) = links.subscriber {
+            self.subscriber = Some(Subscriber::new(now, stream, &self.config.prefix));
+            self.subscriptions.on_linked();
+        }
+        if self.up_since.is_some() {
+            self.metrics.broker_reconnects.inc();
+        }
+        if self.status == LinkStatus::Up {
+            self.up_since = Some(now);
+        }
+    }
+
+    /// Redis is away, or still is.
+    fn on_lost(&mut self, now: Instant, error: &LinkError) {
+        let reason = error.to_string();
+        self.attempt = None;
+        let up_since = (self.status == LinkStatus::Up).then_some(self.up_since);
+        self.backoff.on_lost(now, up_since.flatten());
+        let wait = self.backoff.poll_wait();
+        self.next_try = now + wait;
+        self.journal.away(now, &self.config, &reason, wait);
+        self.go_down(&reason);
+    }
+
+    /// Forgets what Redis was told, and tells the homes.
+    fn go_down(&mut self, reason: &str) {
+        self.subscriber = None;
+        self.waiting.release();
+        self.stand(self.journal.away_since(), reason);
+        if self.status == LinkStatus::Up {
+            self.status = LinkStatus::Down;
+            self.metrics.broker_up.set(0);
+            self.shared.set_status(LinkStatus::Down);
+            self.homes.status(LinkStatus::Down);
+        }
+        for live in self.subscriptions.on_lost() {
+            self.homes.live(live);
+        }
+    }
+
+    /// What `describe` says from now on.
+    fn stand(&self, away_since: Option<Instant>, reason: &str) {
+        self.shared.set_standing(Standing {
+            url: self.config.url.to_string(),
+            away_since,
+            reason: reason.to_owned(),
+        });
+    }
+
+    fn on_publisher_lost(&mut self, now: Instant, error: &LinkError) {
+        self.bury_publisher();
+        if self.status == LinkStatus::Up {
+            self.backoff.on_lost(now, self.up_since);
+            let wait = self.backoff.poll_wait();
+            self.next_try = now + wait;
+            Journal::publisher_lost(&self.config, &error.to_string(), wait);
+        }
+    }
+
+    fn bury_publisher(&mut self) {
+        if let Some(publisher) = self.publisher.take() {
+            self.bury(publisher);
+        }
+    }
+
+    fn bury_retiring(&mut self) {
+        if let Some(publisher) = self.retiring.take() {
+            self.bury(publisher);
+        }
+    }
+
+    /// Decides over what a link has not answered.
+    fn bury(&mut self, publisher: Publisher) {
+        let fate = publisher.into_fate();
+        for waiter in &fate.unknown {
+            self.homes.refuse(&waiter.outgoing);
+        }
+        if !fate.unknown.is_empty() {
+            Journal::unknown(fate.unknown.len());
+        }
+        self.waiting.put_back(fate.unsent);
+    }
+
+    /// Refuses what waited too long, asks links whether they live, begins the next try.
+    fn handle_timeout(&mut self, now: Instant) {
+        self.waiting.handle_timeout(now);
+        let mut late = 0;
+        while let Some(outgoing) = self.waiting.poll_expired(now) {
+            self.homes.refuse(&outgoing);
+            late += 1;
+        }
+        self.journal.late(now, &self.config, late);
+        if let Some(Err(error)) = self.publisher.as_mut().map(|p| p.handle_timeout(now)) {
+            self.on_publisher_lost(now, &error);
+        }
+        if let Some(Err(_)) = self.retiring.as_mut().map(|p| p.handle_timeout(now)) {
+            self.bury_retiring();
+        }
+        if let Some(Err(error)) = self.subscriber.as_mut().map(|s| s.handle_timeout(now)) {
+            self.on_lost(now, &error);
+        }
+        if self.wants_attempt() && now >= self.next_try {
+            let (subscriber, publisher) = (self.subscriber.is_none(), self.publisher.is_none());
+            let needs = Needs {
+                subscriber,
+                publisher,
+            };
+            let attempt = attempt::links(now, self.config.clone(), self.node, needs);
+            self.attempt = Some(Box::pin(attempt));
+        }
+    }
+
+    fn wants_attempt(&self) -> bool {
+        self.attempt.is_none() && (self.subscriber.is_none() || self.publisher.is_none())
+    }
+
+    /// Gives the links what they shall do, and notes when everything is as it should be.
+    fn feed(&mut self, now: Instant) {
+        if let Some(subscriber) = &mut self.subscriber {
+            let denied = subscriber.poll_denied();
+            self.journal.deaf(now, &self.config, &denied);
+            subscriber.tell(&mut self.subscriptions);
+            if self.status == LinkStatus::Down
+                && self.publisher.is_some()
+                && !self.subscriptions.is_repeating()
+            {
+                self.go_up(now);
+            }
+        }
+        self.send_waiting();
+        if let Some(publisher) = &mut self.publisher {
+            let denied = publisher.poll_denied();
+            self.journal.denied(now, denied.count, &denied.reason);
+            publisher.send();
+        }
+    }
+
+    /// Gives the link what waits, as far as there is room.
+    fn send_waiting(&mut self) {
+        let Some(publisher) = &mut self.publisher else {
+            return;
+        };
+        while self.status == LinkStatus::Up && publisher.has_room() {
+            let Some(waiter) = self.waiting.poll_ready() else {
+                break;
+            };
+            publisher.add(waiter);
+        }
+    }
+
+    fn go_up(&mut self, now: Instant) {
+        self.status = LinkStatus::Up;
+        self.up_since = Some(now);
+        self.metrics.broker_up.set(1);
+        let counts = (self.subscriptions.count(), self.waiting.len());
+        let away = self.journal.back(now, &self.config, counts);
+        if let Some(away) = away.filter(|_| self.stop_by.is_none()) {
+            self.waiting.hold(now + self.backoff.grace(away));
+        }
+        self.stand(None, "");
+        self.shared.set_status(LinkStatus::Up);
+        self.homes.status(LinkStatus::Up);
+    }
+
+    /// Lets every link do what it can. Ready when the next turn has something to do.
+    fn poll_links(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let found = &mut self.found;
+        let mut ready = false;
+        if let Some(subscriber) = &mut self.subscriber
+            && let Poll::Ready(outcome) =
+                subscriber.poll(cx, &mut self.subscriptions, &mut self.homes)
+        {
+            ready = true;
+            found.subscriber_lost = outcome.err();
+        }
+        if let Some(publisher) = &mut self.publisher
+            && let Poll::Ready(outcome) = publisher.poll(cx, &mut self.homes)
+        {
+            ready = true;
+            found.publisher_lost = outcome.err();
+        }
+        if let Some(retiring) = &mut self.retiring {
+            let failed = matches!(retiring.poll(cx, &mut self.homes), Poll::Ready(Err(_)));
+            found.retired = failed || retiring.is_idle();
+            ready |= found.retired;
+        }
+        if let Some(attempt) = &mut self.attempt
+            && let Poll::Ready(outcome) = attempt.as_mut().poll(cx)
+        {
+            ready = true;
+            self.attempt = None;
+            found.attempt = Some(outcome);
+        }
+        if ready {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) or the end is due.
+    fn poll_timeout(&self, now: Instant) -> Instant {
+        [
+            self.waiting.poll_timeout(),
+            self.subscriber.as_ref().map(Subscriber::poll_timeout),
+            self.publisher.as_ref().map(Publisher::poll_timeout),
+            self.retiring.as_ref().map(Publisher::poll_timeout),
+            self.wants_attempt().then_some(self.next_try),
+            self.stop_by,
+        ]
+        .into_iter()
+        .flatten()
+        .fold(now + IDLE, Instant::min)
+    }
+
+    /// Whether the thread was told to stop and nothing, or nothing in time, is left to do.
+    fn is_done(&self, now: Instant) -> bool {
+        self.stop_by.is_some_and(|by| {
+            let links = [&self.publisher, &self.retiring];
+            let idle = links.into_iter().flatten().all(Publisher::is_idle);
+            now >= by || (self.waiting.is_empty() && idle)
+        })
+    }
+
+    /// Refuses what is left.
+    fn finish(&mut self) {
+        self.bury_publisher();
+        self.bury_retiring();
+        let left = self.waiting.len();
+        while let Some(waiter) = self.waiting.pop() {
+            self.homes.refuse(&waiter.outgoing);
+        }
+        if left > 0 {
+            Journal::left(left);
+        }
+        self.shared.set_status(LinkStatus::Down);
+        self.metrics.broker_up.set(0);
+        self.metrics.broker_buffer_bytes.set(0);
+        self.homes.flush();
+    }
+}
