@@ -1,0 +1,239 @@
+//! What host functions see: the running call, its effects, the connections that scripts know.
+//!
+//! One [`World`] belongs to one state and is shared with its host functions by reference; every field is a cell, never
+//! borrowed while Lua runs. [`Host`] is what the outside gives to a state.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::conn::Conns;
+use super::load::Bundle;
+use super::raw::{Lent, Ref, Stack};
+use super::value::Raise;
+use super::watchdog::DeadlineHandle;
+use crate::config::Level;
+use crate::pipeline::{Effect, Effects, Hook};
+use crate::types::{ChannelName, ConnId, Generation, NodeId, Origin, WorkerId};
+
+/// What a state is given of the process around it.
+#[derive(Clone)]
+pub struct Host {
+    /// `wsd.node`
+    pub node: NodeId,
+    /// `wsd.worker`
+    pub worker: WorkerId,
+    /// `wsd.generation`
+    pub generation: Generation,
+    /// Takes what scripts log. Must not wait.
+    pub log: Arc<dyn Fn(LogRecord) + Send + Sync>,
+    /// Unix seconds with fraction.
+    pub now: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// Seconds since some moment; never goes back.
+    pub monotonic: Arc<dyn Fn() -> f64 + Send + Sync>,
+    /// `wsd.secret`; [`super::secrets`] is the usual one.
+    pub secret: Secrets,
+    /// Stops what runs too long.
+    pub deadline: DeadlineHandle,
+}
+
+/// Where secrets come from: the name's bytes, or why there are none.
+pub type Secrets = Arc<dyn Fn(&str) -> Result<Vec<u8>, String> + Send + Sync>;
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("node", &self.node)
+            .field("worker", &self.worker)
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a state is made; `on_load` gets its name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LoadReason {
+    /// To see whether everything loads; thrown away after.
+    Check,
+    /// After a memory error or a fault of ours, from the same scripts.
+    Rebuild,
+    /// A new generation.
+    Reload,
+    /// The first one.
+    Start,
+}
+
+impl LoadReason {
+    /// As scripts see it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Rebuild => "rebuild",
+            Self::Reload => "reload",
+            Self::Start => "start",
+        }
+    }
+}
+
+/// One line that a script logs, or that is logged about one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogRecord {
+    /// How important.
+    pub level: Level,
+    /// At most 4 KiB.
+    pub text: String,
+    /// At most 16; names of letters, digits and `_`, none of wsd's own.
+    pub fields: Vec<(String, String)>,
+    /// Full path of the file; empty if unknown.
+    pub script: String,
+    /// 0 if unknown.
+    pub line: u32,
+    /// In which hook.
+    pub hook: Option<Hook>,
+    /// The connection's id.
+    pub conn: Option<String>,
+    /// Its user.
+    pub user: Option<String>,
+    /// Of the script.
+    pub generation: Generation,
+}
+
+/// See the module.
+pub(super) struct World {
+    pub(super) host: Host,
+    pub(super) bundle: Arc<Bundle>,
+    /// Of the running call; swapped with the caller's.
+    pub(super) effects: RefCell<Effects>,
+    /// The hook that runs; `None`: nothing does.
+    pub(super) hook: Cell<Option<Hook>>,
+    /// For whom it runs.
+    pub(super) conn: Cell<Option<(ConnId, Origin)>>,
+    /// The memberships of that connection.
+    pub(super) channels: Lent<Vec<ChannelName>>,
+    /// The connections that scripts know.
+    pub(super) conns: RefCell<Conns>,
+    /// Values that every state keeps.
+    pub(super) kept: Cell<Option<Kept>>,
+    /// Modules that were loaded; `None` while one is loading.
+    pub(super) modules: RefCell<HashMap<String, Option<Ref>>>,
+    /// What `require "test"` gives; only where tests run.
+    pub(super) test: Cell<Option<Ref>>,
+    /// Secrets that were read.
+    pub(super) secrets: RefCell<HashMap<String, Vec<u8>>>,
+    /// Globals that were assigned after loading, so that each is told once.
+    pub(super) stray: RefCell<Vec<Stray>>,
+}
+
+/// A global that a function assigned, probably a forgotten `local`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Stray {
+    pub(super) script: String,
+    pub(super) line: u32,
+    pub(super) name: String,
+}
+
+/// Values that host functions and calls need.
+#[derive(Clone, Copy)]
+pub(super) struct Kept {
+    /// The globals that every environment falls back to.
+    pub(super) base: Ref,
+    /// The metatable of arrays that JSON marks.
+    pub(super) array: Ref,
+    /// The metatable of integers beyond 2^53.
+    pub(super) integer: Ref,
+    /// What tells these two from other tables.
+    pub(super) array_identity: usize,
+    pub(super) integer_identity: usize,
+    /// The metatable of `conn`.
+    pub(super) conn: Ref,
+    /// `"user"`, `"channel"`
+    pub(super) user_key: Ref,
+    pub(super) channel_key: Ref,
+    /// `"text"`, `"binary"`
+    pub(super) text: Ref,
+    pub(super) binary: Ref,
+    /// What a large table is sorted by.
+    pub(super) less: Ref,
+}
+
+impl World {
+    pub(super) fn new(host: Host, bundle: Arc<Bundle>) -> Self {
+        Self {
+            host,
+            bundle,
+            effects: RefCell::default(),
+            hook: Cell::new(None),
+            conn: Cell::new(None),
+            channels: Lent::nothing(),
+            conns: RefCell::default(),
+            kept: Cell::new(None),
+            modules: RefCell::default(),
+            test: Cell::new(None),
+            secrets: RefCell::default(),
+            stray: RefCell::default(),
+        }
+    }
+
+    /// The kept values; there once the state is built.
+    pub(super) fn kept(&self) -> Result<Kept, Raise> {
+        self.kept
+            .get()
+            .ok_or_else(|| Raise("called before the state is ready".into()))
+    }
+
+    /// Whether scripts are loading.
+    pub(super) fn is_loading(&self) -> bool {
+        self.hook.get() == Some(Hook::Load)
+    }
+
+    /// Adds an effect of the running call.
+    pub(super) fn ask(&self, what: &str, effect: Effect) -> Result<(), Raise> {
+        self.effects
+            .borrow_mut()
+            .push(effect)
+            .map_err(|error| Raise(format!("{what}: {error}")))
+    }
+
+    /// The full path for what messages call `chunk`.
+    pub(super) fn path(&self, chunk: &str) -> String {
+        self.bundle
+            .path(chunk)
+            .map_or_else(String::new, |path| path.display().to_string())
+    }
+
+    /// Logs for the script that called.
+    pub(super) fn log(
+        &self,
+        stack: &Stack,
+        level: Level,
+        text: String,
+        fields: Vec<(String, String)>,
+    ) {
+        let (chunk, line) = stack.place();
+        self.record(level, text, fields, (self.path(&chunk), line));
+    }
+
+    /// Logs with a place that is known.
+    pub(super) fn record(
+        &self,
+        level: Level,
+        text: String,
+        fields: Vec<(String, String)>,
+        (script, line): (String, u32),
+    ) {
+        let conn = self.conn.get();
+        (self.host.log)(LogRecord {
+            level,
+            text,
+            fields,
+            script,
+            line,
+            hook: self.hook.get(),
+            conn: conn.map(|(_, origin)| origin.to_string()),
+            user: conn.and_then(|(id, _)| self.conns.borrow().user(id)),
+            generation: self.host.generation,
+        });
+    }
+}
