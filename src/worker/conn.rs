@@ -1,0 +1,477 @@
+//! One task per connection, which only reads: socket → session → state.
+//!
+//! The journey of a message starts here. The task owns the half of the socket that is read and the session; everything
+//! else that the connection is stands in the worker's state. What it must do for others (close, look at its timers, wait
+//! until a full socket takes more) reaches it as a signal of its [`Link`].
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpStream, UnixStream, tcp, unix};
+
+use super::accept::Ticket;
+use super::conns::Conn;
+use super::link::{Link, Signals, Writer};
+use super::message::Socket;
+use super::state::Remote;
+use super::{READ_BYTES, Worker, clock};
+use crate::config::Config;
+use crate::types::{ChannelName, Close, ConnId};
+use crate::wire::{Event, Refusal, Session, SessionLimits, handshake};
+
+/// How long a connection that has ended may take to read its last bytes and to hang up.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long the peer has for its close frame after ours (RFC 6455 §7.1.1 says a reasonable time).
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a connection may do in hooks before others have their turn.
+const HOOK_TURN: Duration = Duration::from_millis(5);
+
+/// The half of a socket that is read.
+enum Reader {
+    Tcp(tcp::OwnedReadHalf),
+    Unix(unix::OwnedReadHalf),
+}
+
+impl Reader {
+    /// Reads once into what room `buffer` has.
+    fn poll(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Tcp(half) => pin!(half.read_buf(buffer)).poll(cx),
+            Self::Unix(half) => pin!(half.read_buf(buffer)).poll(cx),
+        }
+    }
+}
+
+/// Takes a connection from the acceptor.
+pub(super) fn accept(worker: &Rc<Worker>, socket: Socket, ticket: Ticket) {
+    let (socket, remote) = match socket {
+        Socket::Tcp(stream, address) => (
+            TcpStream::from_std(stream).map(split_tcp),
+            Remote {
+                ip: address.ip().to_canonical().to_string(),
+                port: address.port(),
+            },
+        ),
+        Socket::Unix(stream) => (
+            UnixStream::from_std(stream).map(split_unix),
+            Remote::default(),
+        ),
+    };
+    let (reader, writer) = match socket {
+        Ok(halves) => halves,
+        Err(error) => {
+            tracing::warn!(target: "listen", "a connection could not be taken over: {error}");
+            return;
+        }
+    };
+    let id = worker.state().on_accept(clock::now());
+    let link = Rc::new(Link::new(id, writer));
+    worker.add_link(&link);
+    let guard = Guard {
+        worker: Rc::clone(worker),
+        id,
+        ended: Cell::new(false),
+    };
+    tokio::task::spawn_local(serve(guard, link, reader, remote, ticket));
+}
+
+/// Takes the worker's end of a connection of wsd's own, to which a channel's publications go.
+pub(super) fn attach(
+    worker: &Rc<Worker>,
+    socket: std::os::unix::net::UnixStream,
+    channel: &ChannelName,
+) {
+    let (reader, writer) = match UnixStream::from_std(socket).map(split_unix) {
+        Ok(halves) => halves,
+        Err(error) => {
+            tracing::warn!(target: "control", "a subscription could not be taken over: {error}");
+            return;
+        }
+    };
+    let id = worker.state().on_attach(clock::now(), channel);
+    let link = Rc::new(Link::new(id, writer));
+    worker.add_link(&link);
+    let guard = Guard {
+        worker: Rc::clone(worker),
+        id,
+        ended: Cell::new(false),
+    };
+    tokio::task::spawn_local(async move {
+        let mut reading = Reading {
+            reader,
+            pending: BytesMut::new(),
+        };
+        // It sends nothing: the first byte or the end of it is the end.
+        loop {
+            match next(&guard.worker, &link, &mut reading).await {
+                Wake::Signals(signals)
+                    if !signals.has(Signals::ABORT) && !signals.has(Signals::CLOSE) => {}
+                _ => break,
+            }
+        }
+        guard.end(&Close::GOING_AWAY);
+    });
+}
+
+/// Ends the connection in the state, whatever ends its task: a panic too.
+struct Guard {
+    worker: Rc<Worker>,
+    id: ConnId,
+    ended: Cell<bool>,
+}
+
+impl Guard {
+    fn end(&self, close: &Close) -> Option<Box<Conn>> {
+        if self.ended.replace(true) {
+            return None;
+        }
+        let conn = self.worker.state().on_closed(clock::now(), self.id, close);
+        self.worker.remove_link(self.id);
+        self.worker.settle();
+        self.worker.state().sample();
+        conn
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.end(&Close::INTERNAL);
+    }
+}
+
+/// What the task owns of the connection.
+struct Reading {
+    reader: Reader,
+    /// The beginning of a frame whose rest has not come. Empty for a quiet connection.
+    pending: BytesMut,
+}
+
+/// Why a task woke.
+enum Wake {
+    /// The connection is lost, or nothing more comes.
+    End,
+    /// Bytes were read; they stand behind those that were pending.
+    Read(BytesMut),
+    /// There is something to look at.
+    Signals(Signals),
+}
+
+/// Waits for bytes or a signal, and for a full socket to take more.
+async fn next(worker: &Worker, link: &Link, reading: &mut Reading) -> Wake {
+    poll_fn(|cx| {
+        let signals = link.take_signals();
+        if !signals.is_empty() {
+            return Poll::Ready(Wake::Signals(signals));
+        }
+        link.register(cx);
+        if link.blocked.get() && link.writer.poll_ready(cx).is_ready() {
+            link.blocked.set(false);
+            worker.state().mark_dirty(link.id);
+            worker.flush.wake();
+        }
+        if worker.state().is_held() {
+            return Poll::Pending;
+        }
+        let mut buffer = std::mem::take(&mut *worker.buffer.borrow_mut());
+        buffer.clear();
+        buffer.reserve(READ_BYTES);
+        buffer.extend_from_slice(&reading.pending);
+        match reading.reader.poll(cx, &mut buffer) {
+            Poll::Ready(Ok(read)) if read > 0 => {
+                worker.metrics.bytes_received.add(read as u64);
+                link.received.set(link.received.get() + read as u64);
+                if reading.pending.capacity() > 0 {
+                    reading.pending = BytesMut::new();
+                }
+                Poll::Ready(Wake::Read(buffer))
+            }
+            Poll::Ready(_) => {
+                *worker.buffer.borrow_mut() = buffer;
+                Poll::Ready(Wake::End)
+            }
+            Poll::Pending => {
+                *worker.buffer.borrow_mut() = buffer;
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+async fn serve(guard: Guard, link: Rc<Link>, reader: Reader, remote: Remote, ticket: Ticket) {
+    let worker = Rc::clone(&guard.worker);
+    let mut reading = Reading {
+        reader,
+        pending: BytesMut::new(),
+    };
+    // Boxed, so that what a handshake needs is given back after it.
+    let opened = Box::pin(open(&worker, &link, &mut reading, &remote, &ticket)).await;
+    if let Err(refusal) = opened {
+        guard.end(&Close::REFUSED);
+        if let Some(refusal) = refusal {
+            let text = if remote.ip.is_empty() {
+                "unix"
+            } else {
+                &remote.ip
+            };
+            worker
+                .reporter
+                .borrow_mut()
+                .refused(clock::now(), text, &refusal);
+            let mut answer = Vec::new();
+            refusal.encode(&mut answer);
+            Box::pin(say_goodbye(&link, &mut reading.reader, answer)).await;
+        }
+        return;
+    }
+    log_open(&worker, &link);
+    let session = Session::new(clock::now(), limits(worker.state().config()));
+    let close = converse(&worker, &link, &mut reading, session).await;
+    let left = guard.end(&close);
+    drop(guard);
+    if let Some(conn) = left {
+        log_close(&link, &conn, &close);
+        let mut bytes = Vec::with_capacity(conn.outbox.queued());
+        conn.outbox.slices(|slice| {
+            bytes.extend_from_slice(slice);
+            true
+        });
+        drop(conn);
+        if close != Close::LOST {
+            Box::pin(say_goodbye(&link, &mut reading.reader, bytes)).await;
+        }
+    }
+}
+
+/// Reads the request and has it answered; `Err(None)` if there is nobody to answer.
+async fn open(
+    worker: &Worker,
+    link: &Link,
+    reading: &mut Reading,
+    remote: &Remote,
+    ticket: &Ticket,
+) -> Result<(), Option<Refusal>> {
+    loop {
+        let mut bytes = match next(worker, link, reading).await {
+            Wake::End => return Err(None),
+            Wake::Signals(signals) if signals.has(Signals::HANDSHAKE_TIMEOUT) => {
+                worker.metrics.refused_timeout.inc();
+                return Err(Some(Refusal::new(408, "the request did not come in time")));
+            }
+            Wake::Signals(signals) if signals.has(Signals::ABORT) => return Err(None),
+            Wake::Signals(_) => continue,
+            Wake::Read(bytes) => bytes,
+        };
+        let parsed = handshake::parse(&bytes);
+        if let Ok(Some((_, consumed))) = &parsed {
+            bytes.advance(*consumed);
+        }
+        // What follows the request is the first frames, or else it is the beginning of the request.
+        reading.pending = BytesMut::from(&*bytes);
+        give_back(worker, bytes);
+        let upgrade = match parsed {
+            Ok(None) => continue,
+            Ok(Some((upgrade, _))) => upgrade,
+            Err(refusal) => {
+                worker.metrics.refused_request.inc();
+                return Err(Some(refusal));
+            }
+        };
+        if let Some(refusal) = ticket.refusal() {
+            return Err(Some(refusal));
+        }
+        let result = worker
+            .state()
+            .on_upgrade(clock::now(), link.id, &upgrade, remote);
+        worker.settle();
+        return result.map(|_| ()).map_err(Some);
+    }
+}
+
+/// Everything from the 101 to the last event of the session. Returns how it ended.
+async fn converse(
+    worker: &Worker,
+    link: &Link,
+    reading: &mut Reading,
+    mut session: Session,
+) -> Close {
+    let id = link.id;
+    // What came with the request.
+    let mut input = std::mem::take(&mut reading.pending);
+    loop {
+        let full = input.len() >= READ_BYTES;
+        if !input.is_empty() {
+            session.receive(clock::now(), &mut input);
+            reading.pending = BytesMut::from(&*input);
+        }
+        give_back(worker, std::mem::take(&mut input));
+        loop {
+            match handle(worker, id, &mut session) {
+                Handled::All => break,
+                Handled::Closed(close) => return close,
+                Handled::SomeLeft => again(worker).await,
+            }
+        }
+        if let Some(at) = session.poll_timeout() {
+            worker.state().set_session_timer(id, at);
+        }
+        worker.settle();
+        if full {
+            again(worker).await;
+        }
+        match next(worker, link, reading).await {
+            Wake::End => return Close::LOST,
+            Wake::Read(bytes) => input = bytes,
+            Wake::Signals(signals) => {
+                if signals.has(Signals::ABORT) {
+                    let asked = worker
+                        .state()
+                        .conns()
+                        .get(id)
+                        .and_then(|conn| conn.close.clone());
+                    return asked.map_or(Close::LOST, |close| Close {
+                        code: 1006,
+                        ..close
+                    });
+                }
+                if signals.has(Signals::LIMITS) {
+                    session.set_limits(limits(worker.state().config()));
+                }
+                if let Some(close) = link.take_close() {
+                    session.close(clock::now(), close);
+                }
+                if signals.has(Signals::SESSION_TIMEOUT) {
+                    session.handle_timeout(clock::now());
+                }
+            }
+        }
+    }
+}
+
+enum Handled {
+    All,
+    Closed(Close),
+    /// Hooks took so long that others come first.
+    SomeLeft,
+}
+
+/// Gives the session's events to the state.
+fn handle(worker: &Worker, id: ConnId, session: &mut Session) -> Handled {
+    let mut state = worker.state();
+    let start = clock::now();
+    while let Some(event) = session.poll_event() {
+        match event {
+            Event::Message(payload) => {
+                let asked = state.on_message(start, id, payload);
+                if asked && clock::now().saturating_duration_since(start) > HOOK_TURN {
+                    drop(state);
+                    worker.settle();
+                    return Handled::SomeLeft;
+                }
+            }
+            Event::Reply(frame) => state.send_control(id, &frame),
+            Event::Closed(close) => return Handled::Closed(close),
+        }
+    }
+    Handled::All
+}
+
+/// Gives the buffer back to the worker, for the next connection that reads.
+fn give_back(worker: &Worker, mut buffer: BytesMut) {
+    if buffer.capacity() > 0 {
+        buffer.clear();
+        *worker.buffer.borrow_mut() = buffer;
+    }
+}
+
+/// Lets the others run first.
+///
+/// Not by waking itself: the runtime looks at sockets and clocks only after thousands of wake-ups, each of which may be a
+/// hook's whole turn. Nor does it sleep while a task yields, so the flusher is told to look at the inbox.
+async fn again(worker: &Worker) {
+    worker.flush.wake();
+    tokio::task::yield_now().await;
+}
+
+/// Writes the last bytes and waits for the peer to hang up: an end with bytes unread would take them back (RFC 9112 §9.6).
+async fn say_goodbye(link: &Link, reader: &mut Reader, bytes: Vec<u8>) {
+    let goodbye = async {
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            poll_fn(|cx| link.writer.poll_ready(cx)).await?;
+            match link.writer.try_write(rest) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        link.writer.shutdown();
+        let mut sink = BytesMut::with_capacity(4096);
+        while poll_fn(|cx| reader.poll(cx, &mut sink)).await? > 0 {
+            sink.clear();
+        }
+        Ok(())
+    };
+    // Whether it heard us or not, it has ended.
+    let _: Result<io::Result<()>, _> = tokio::time::timeout(LINGER, goodbye).await;
+}
+
+/// What the configuration says about a connection's session.
+fn limits(config: &Config) -> SessionLimits {
+    SessionLimits {
+        message: config.limits.message,
+        ping_after: config.heartbeat.interval,
+        pong_within: config.heartbeat.timeout,
+        close_within: CLOSE_WITHIN,
+    }
+}
+
+fn log_open(worker: &Worker, link: &Link) {
+    let state = worker.state();
+    let Some(conn) = state.conns().get(link.id) else {
+        return;
+    };
+    tracing::debug!(
+        target: "conn",
+        wsd_conn = %conn.peer.origin,
+        wsd_remote = &*conn.peer.ip,
+        wsd_user = conn.peer.user.as_deref(),
+        "open"
+    );
+}
+
+fn log_close(link: &Link, conn: &Conn, close: &Close) {
+    tracing::debug!(
+        target: "conn",
+        wsd_conn = %conn.peer.origin,
+        wsd_remote = &*conn.peer.ip,
+        wsd_user = conn.peer.user.as_deref(),
+        "closed: {} {:?} after {:.1} s, {} bytes in, {} bytes out",
+        close.code,
+        close.reason,
+        clock::now().saturating_duration_since(conn.opened).as_secs_f64(),
+        link.received.get(),
+        link.sent.get()
+    );
+}
+
+fn split_tcp(stream: TcpStream) -> (Reader, Writer) {
+    // Small frames go out at once; without it they wait for the peer's acknowledgement (TCP_NODELAY, tcp(7)).
+    let _ = stream.set_nodelay(true);
+    let (reader, writer) = stream.into_split();
+    (Reader::Tcp(reader), Writer::Tcp(writer))
+}
+
+fn split_unix(stream: UnixStream) -> (Reader, Writer) {
+    let (reader, writer) = stream.into_split();
+    (Reader::Unix(reader), Writer::Unix(writer))
+}

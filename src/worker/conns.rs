@@ -1,0 +1,204 @@
+//! The connections of one worker: everything that a connection is, as plain data.
+//!
+//! [pure] A slab whose slots are used again with the next generation. What of a connection is not here is its session
+//! (with its task, `conn.rs`), its memberships (`hub/`) and `conn.data` (with the scripts), each of which can be written
+//! out. The owner is `state/`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::outbox::Outbox;
+use crate::config::Route;
+use crate::pipeline::Peer;
+use crate::types::{Close, ConnId};
+
+/// How far a connection has got.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Phase {
+    /// The close has been asked for: nothing more is delivered, what it sends is not handled.
+    Closing,
+    /// The answer to the handshake waits until its subscription is live: nothing is written yet.
+    Joining,
+    /// Messages go both ways.
+    Open,
+}
+
+/// One accepted connection.
+#[derive(Debug)]
+pub struct Conn {
+    /// What hooks see.
+    pub peer: Peer,
+    /// How it came.
+    pub route: Arc<Route>,
+    /// How far it has got.
+    pub phase: Phase,
+    /// What waits to be written.
+    pub outbox: Outbox,
+    /// Whether it stands in the list of those to be written.
+    pub dirty: bool,
+    /// When it is closed with 4401, as seconds since 1970.
+    pub expires: Option<f64>,
+    /// The tick of the wheel at which that is looked at.
+    pub expire_tick: Option<u64>,
+    /// When the request was complete.
+    pub opened: Instant,
+    /// Why the close was asked for, if it was.
+    pub close: Option<Close>,
+    /// A connection of wsd's own (`wsd subscribe`): no hook is asked, it is not counted.
+    pub internal: bool,
+}
+
+/// What stands in a slot.
+#[derive(Debug)]
+enum Entry {
+    Free,
+    Pending,
+    Open(Box<Conn>),
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    entry: Entry,
+    /// The tick of the wheel at which the session wants to be asked.
+    session_tick: Option<u64>,
+}
+
+/// The connections of one worker.
+#[derive(Debug, Default)]
+pub struct ConnTable {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    open: usize,
+}
+
+impl ConnTable {
+    /// A name for a connection whose request has not come yet.
+    pub fn reserve(&mut self) -> ConnId {
+        if let Some(slot) = self.free.pop()
+            && let Some(place) = self.slots.get_mut(slot as usize)
+        {
+            place.entry = Entry::Pending;
+            return ConnId {
+                slot,
+                generation: place.generation,
+            };
+        }
+        // A process has fewer than 2^32 descriptors.
+        let slot = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        self.slots.push(Slot {
+            generation: 0,
+            entry: Entry::Pending,
+            session_tick: None,
+        });
+        ConnId {
+            slot,
+            generation: 0,
+        }
+    }
+
+    /// The request was accepted.
+    pub fn open(&mut self, id: ConnId, conn: Conn) {
+        if let Some(slot) = self.slot_mut(id)
+            && matches!(slot.entry, Entry::Pending)
+        {
+            slot.entry = Entry::Open(Box::new(conn));
+            self.open += 1;
+        }
+    }
+
+    /// Frees the name; returns the connection if it was open.
+    pub fn remove(&mut self, id: ConnId) -> Option<Box<Conn>> {
+        let slot = self.slot_mut(id)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        slot.session_tick = None;
+        let entry = std::mem::replace(&mut slot.entry, Entry::Free);
+        self.free.push(id.slot);
+        match entry {
+            Entry::Open(conn) => {
+                self.open -= 1;
+                Some(conn)
+            }
+            Entry::Free | Entry::Pending => None,
+        }
+    }
+
+    /// An open connection.
+    #[must_use]
+    pub fn get(&self, id: ConnId) -> Option<&Conn> {
+        match self.slots.get(id.slot as usize) {
+            Some(Slot {
+                generation,
+                entry: Entry::Open(conn),
+                ..
+            }) if *generation == id.generation => Some(conn),
+            _ => None,
+        }
+    }
+
+    /// An open connection.
+    pub fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+        match self.slots.get_mut(id.slot as usize) {
+            Some(Slot {
+                generation,
+                entry: Entry::Open(conn),
+                ..
+            }) if *generation == id.generation => Some(conn),
+            _ => None,
+        }
+    }
+
+    /// Where the wheel's tick for its session is kept; `None` for a name that is no more.
+    pub fn session_tick(&mut self, id: ConnId) -> Option<&mut Option<u64>> {
+        self.slot_mut(id).map(|slot| &mut slot.session_tick)
+    }
+
+    /// Whether its request has not come yet.
+    #[must_use]
+    pub fn is_pending(&self, id: ConnId) -> bool {
+        self.slots.get(id.slot as usize).is_some_and(|slot| {
+            slot.generation == id.generation && matches!(slot.entry, Entry::Pending)
+        })
+    }
+
+    /// Every open connection.
+    pub fn iter(&self) -> impl Iterator<Item = (ConnId, &Conn)> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(index, slot)| match &slot.entry {
+                Entry::Open(conn) => Some((
+                    ConnId {
+                        slot: index,
+                        generation: slot.generation,
+                    },
+                    &**conn,
+                )),
+                Entry::Free | Entry::Pending => None,
+            })
+    }
+
+    /// Every name in use, also of those whose request has not come.
+    pub fn ids(&self) -> impl Iterator<Item = ConnId> {
+        (0u32..)
+            .zip(&self.slots)
+            .filter_map(|(index, slot)| match &slot.entry {
+                Entry::Open(_) | Entry::Pending => Some(ConnId {
+                    slot: index,
+                    generation: slot.generation,
+                }),
+                Entry::Free => None,
+            })
+    }
+
+    /// Open connections.
+    #[must_use]
+    pub const fn open_count(&self) -> usize {
+        self.open
+    }
+
+    fn slot_mut(&mut self, id: ConnId) -> Option<&mut Slot> {
+        self.slots
+            .get_mut(id.slot as usize)
+            .filter(|slot| slot.generation == id.generation && !matches!(slot.entry, Entry::Free))
+    }
+}

@@ -1,0 +1,248 @@
+//! Pieces of runs waiting to be written to one connection, counted in bytes.
+//!
+//! [pure] A run is shared by all connections that get it; only the queue of pieces is this connection's own. A piece
+//! knows the borders of its frames, so that `delivery.when_full` drops whole messages and a frame that is half written is
+//! always finished. Control frames are never dropped and never refused. `worker/state` fills it, `flush.rs` empties it.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::run::Run;
+use crate::config::WhenFull;
+
+/// A stretch of whole frames of a run, less what of the first one is already written.
+#[derive(Clone, Debug)]
+struct Piece {
+    run: Rc<Run>,
+    range: Range<u32>,
+    /// Never dropped.
+    control: bool,
+}
+
+impl Piece {
+    const fn len(&self) -> usize {
+        (self.range.end - self.range.start) as usize
+    }
+}
+
+/// What became of frames that were to be queued.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Pushed {
+    /// Frames that will not be sent: these or older ones.
+    pub dropped: usize,
+    /// There was no room and the policy is to disconnect: nothing was queued.
+    pub overflow: bool,
+}
+
+/// Pieces of runs waiting to be written to one connection.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    pieces: VecDeque<Piece>,
+    /// Whether the first piece begins in the middle of a frame.
+    half_written: bool,
+    /// Bytes not yet written: the sum of the pieces' lengths.
+    queued: usize,
+}
+
+impl Outbox {
+    /// Queues frames, as far as `limit` bytes and their policy allow. A single frame that is larger than the limit still
+    /// goes to an outbox that is empty.
+    pub fn push(&mut self, run: &Rc<Run>, range: Range<u32>, limit: usize) -> Pushed {
+        let len = (range.end - range.start) as usize;
+        if self.queued + len <= limit {
+            self.append(run, range, false);
+            return Pushed::default();
+        }
+        let mut result = Pushed::default();
+        let mut start = range.start;
+        while start < range.end {
+            let frame = start..run.frame_end(start).min(range.end);
+            start = frame.end;
+            let len = (frame.end - frame.start) as usize;
+            if self.queued == 0 || self.queued + len <= limit {
+                self.append(run, frame, false);
+                continue;
+            }
+            match run.when_full {
+                WhenFull::Disconnect => {
+                    return Pushed {
+                        overflow: true,
+                        ..result
+                    };
+                }
+                WhenFull::DropNewest => {}
+                WhenFull::DropOldest => {
+                    result.dropped += self.drop_waiting(run, limit.saturating_sub(len));
+                }
+                WhenFull::KeepLatest => result.dropped += self.drop_waiting(run, 0),
+            }
+            if self.queued == 0 || self.queued + len <= limit {
+                self.append(run, frame, false);
+            } else {
+                result.dropped += 1;
+            }
+        }
+        result
+    }
+
+    /// Queues bytes that are never refused: control frames and the answer to the handshake.
+    pub fn push_control(&mut self, run: &Rc<Run>) {
+        self.append(run, run.range(), true);
+    }
+
+    /// Queues a pong in the place of the one that waits at the end, if there is one and nothing of it is written: only the
+    /// latest ping needs an answer (RFC 6455 §5.5.3), and whoever sends many and reads none must not fill the memory.
+    pub fn push_pong(&mut self, run: &Rc<Run>) {
+        let is_first = self.pieces.len() == 1;
+        if let Some(last) = self.pieces.back()
+            && last.control
+            && !(is_first && self.half_written)
+            && last.run.slice(last.range.clone()).first() == Some(&PONG)
+        {
+            self.queued -= last.len();
+            self.pieces.pop_back();
+        }
+        self.append(run, run.range(), true);
+    }
+
+    /// Lets go of everything but a frame that is half written, control frames and the answer to the handshake.
+    pub fn clear(&mut self) {
+        if self.half_written
+            && let Some(piece) = self.pieces.front_mut()
+        {
+            piece.range.end = piece.run.frame_end(piece.range.start).min(piece.range.end);
+        }
+        let mut first = self.half_written;
+        self.pieces
+            .retain(|piece| std::mem::take(&mut first) || piece.control);
+        self.queued = self.pieces.iter().map(Piece::len).sum();
+    }
+
+    /// Calls `each` with what is to be written, in order, as long as it returns true.
+    pub fn slices<'a>(&'a self, mut each: impl FnMut(&'a [u8]) -> bool) {
+        for piece in &self.pieces {
+            if !each(piece.run.slice(piece.range.clone())) {
+                return;
+            }
+        }
+    }
+
+    /// So many bytes were written.
+    pub fn advance(&mut self, written: usize) {
+        let mut left = written.min(self.queued);
+        self.queued -= left;
+        while let Some(piece) = self.pieces.front_mut() {
+            let len = piece.len();
+            if left < len {
+                if left > 0 {
+                    // `left` is less than a length that is a u32.
+                    let at = piece.range.start + u32::try_from(left).unwrap_or(0);
+                    self.half_written = !ends_at(&piece.run, at);
+                    piece.range.start = at;
+                }
+                return;
+            }
+            left -= len;
+            self.half_written = false;
+            self.pieces.pop_front();
+        }
+        // A connection that was slow once does not keep a long queue for ever.
+        if self.pieces.capacity() > 32 {
+            self.pieces = VecDeque::new();
+        }
+    }
+
+    /// Bytes waiting.
+    #[must_use]
+    pub const fn queued(&self) -> usize {
+        self.queued
+    }
+
+    /// Whether nothing waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// Compares the count of bytes with the pieces; panics where they differ.
+    pub fn check_invariants(&self) {
+        let sum: usize = self.pieces.iter().map(Piece::len).sum();
+        assert_eq!(self.queued, sum, "bytes waiting");
+        assert!(
+            self.pieces.iter().all(|piece| piece.len() > 0),
+            "an empty piece"
+        );
+        assert!(
+            !self.half_written || !self.pieces.is_empty(),
+            "half of nothing"
+        );
+    }
+
+    fn append(&mut self, run: &Rc<Run>, range: Range<u32>, control: bool) {
+        if range.is_empty() {
+            return;
+        }
+        self.queued += (range.end - range.start) as usize;
+        if let Some(last) = self.pieces.back_mut()
+            && Rc::ptr_eq(&last.run, run)
+            && last.range.end == range.start
+        {
+            last.range.end = range.end;
+            return;
+        }
+        self.pieces.push_back(Piece {
+            run: Rc::clone(run),
+            range,
+            control,
+        });
+    }
+
+    /// Drops waiting frames of the same channel, oldest first, until at most `keep` bytes wait. Returns how many.
+    fn drop_waiting(&mut self, run: &Run, keep: usize) -> usize {
+        let mut dropped = 0;
+        let mut index = 0;
+        while self.queued > keep {
+            let Some(piece) = self.pieces.get_mut(index) else {
+                break;
+            };
+            if piece.control || piece.run.channel != run.channel {
+                index += 1;
+                continue;
+            }
+            let end = piece.run.frame_end(piece.range.start).min(piece.range.end);
+            if index == 0 && self.half_written {
+                // The half-written frame stays, as a piece of its own.
+                if end < piece.range.end {
+                    let rest = Piece {
+                        run: Rc::clone(&piece.run),
+                        range: end..piece.range.end,
+                        control: false,
+                    };
+                    piece.range.end = end;
+                    self.pieces.insert(1, rest);
+                }
+                index = 1;
+                continue;
+            }
+            self.queued -= (end - piece.range.start) as usize;
+            piece.range.start = end;
+            dropped += 1;
+            if piece.range.is_empty() {
+                self.pieces.remove(index);
+            }
+        }
+        dropped
+    }
+}
+
+/// The first byte of a pong (RFC 6455 §5.5.3).
+pub const PONG: u8 = 0x8a;
+
+/// Whether a frame of the run ends exactly there.
+fn ends_at(run: &Run, at: u32) -> bool {
+    at > 0 && run.frame_end(at - 1) == at
+}

@@ -1,0 +1,191 @@
+//! What a worker says to the log of what strangers and scripts can cause at will: refused handshakes and failures of
+//! hooks, the first of each kind at once, then one a minute with a count.
+//!
+//! [pure] The worker gives the time, and calls [`Reporter::handle_timeout`] when [`Reporter::poll_timeout`] has come, so
+//! that the last of a burst are told too. What is a kind of its own and how many are told apart is `log::Limiter`'s.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use crate::log::{INTERVAL, Limiter};
+use crate::pipeline::{Fault, Hook, HookError};
+use crate::wire::Refusal;
+
+/// What a worker says to the log.
+#[derive(Debug, Default)]
+pub(super) struct Reporter {
+    failures: Limiter<Failure>,
+    refusals: Limiter<Reason>,
+    /// When to look for what was not told; `None` while there is nothing.
+    due: Option<Instant>,
+}
+
+/// Failures that are one kind.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct Failure {
+    fault: Fault,
+    hook: Option<Hook>,
+    line: u32,
+    script: String,
+}
+
+/// Status and text of a refusal.
+type Reason = (u16, Cow<'static, str>);
+
+impl Reporter {
+    /// A hook failed or was cut.
+    pub(super) fn hook(&mut self, now: Instant, error: &HookError) {
+        let failure = Failure {
+            fault: error.fault,
+            hook: error.hook,
+            line: error.line,
+            script: error.script.clone(),
+        };
+        let Some(untold) = self.failures.allow(now, failure) else {
+            self.suppressed(now);
+            return;
+        };
+        let traceback = error
+            .traceback
+            .as_deref()
+            .map_or(String::new(), |t| format!("\n{t}"));
+        tracing::error!(
+            target: "hooks",
+            event = event(error.fault),
+            wsd_script = error.script.as_str(),
+            wsd_line = error.line,
+            "{error}{}{traceback}",
+            more(untold)
+        );
+    }
+
+    /// A handshake was refused.
+    pub(super) fn refused(&mut self, now: Instant, remote: &str, refusal: &Refusal) {
+        let reason = (refusal.status, refusal.text.clone());
+        let Some(untold) = self.refusals.allow(now, reason) else {
+            self.suppressed(now);
+            return;
+        };
+        tracing::info!(
+            target: "conn",
+            event = "handshake_refused",
+            wsd_remote = remote,
+            wsd_status = refusal.status,
+            "handshake refused: {} {}{}",
+            refusal.status,
+            refusal.text,
+            more(untold)
+        );
+    }
+
+    /// When [`Self::handle_timeout`] has something to tell.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Tells what was held back for a minute.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.due.is_none_or(|due| now < due) {
+            return;
+        }
+        while let Some((failure, untold)) = self.failures.poll_suppressed(now) {
+            let Some(Failure {
+                fault,
+                hook,
+                line,
+                script,
+            }) = failure
+            else {
+                tracing::error!(target: "hooks", event = "script_failed", "hooks failed elsewhere{}", more(untold));
+                continue;
+            };
+            let hook = hook.map_or(String::new(), |hook| format!("{hook}: "));
+            let what = match fault {
+                Fault::Failed => "failed again",
+                Fault::MemoryCut | Fault::TimeCut => "cut again",
+            };
+            tracing::error!(
+                target: "hooks",
+                event = event(fault),
+                wsd_script = script.as_str(),
+                wsd_line = line,
+                "{script}:{line}: {hook}{what}{}",
+                more(untold)
+            );
+        }
+        while let Some((reason, untold)) = self.refusals.poll_suppressed(now) {
+            let (status, text) = reason.unwrap_or((0, Cow::Borrowed("for many reasons")));
+            let status = if status == 0 {
+                String::new()
+            } else {
+                format!("{status} ")
+            };
+            tracing::info!(
+                target: "conn",
+                event = "handshake_refused",
+                "handshakes refused: {status}{text}{}",
+                more(untold)
+            );
+        }
+        let left = self.failures.has_suppressed() || self.refusals.has_suppressed();
+        self.due = left.then(|| now + INTERVAL);
+    }
+
+    /// By then its minute is over.
+    fn suppressed(&mut self, now: Instant) {
+        self.due.get_or_insert_with(|| now + INTERVAL);
+    }
+}
+
+const fn event(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Failed => "script_failed",
+        Fault::MemoryCut | Fault::TimeCut => "script_cut",
+    }
+}
+
+/// How many were not logged.
+fn more(untold: u64) -> String {
+    if untold == 0 {
+        String::new()
+    } else {
+        format!(" ({untold} more since it was last logged)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn what_is_held_back_is_told_a_minute_later() {
+        let mut reporter = Reporter::default();
+        #[expect(clippy::disallowed_methods, reason = "any time will do")]
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let refusal = Refusal::new(401, "who are you");
+        reporter.refused(at(0), "10.0.0.1", &refusal);
+        assert_eq!(reporter.poll_timeout(), None);
+        reporter.refused(at(5), "10.0.0.2", &refusal);
+        assert_eq!(reporter.poll_timeout(), Some(at(65)));
+        let error = HookError {
+            fault: Fault::Failed,
+            script: "a.lua".to_owned(),
+            line: 3,
+            hook: None,
+            text: "no".to_owned(),
+            traceback: None,
+        };
+        reporter.hook(at(30), &error);
+        reporter.hook(at(31), &error);
+        reporter.handle_timeout(at(64));
+        assert!(reporter.refusals.has_suppressed());
+        reporter.handle_timeout(at(65));
+        assert!(!reporter.refusals.has_suppressed());
+        // The other one's minute is not over.
+        assert_eq!(reporter.poll_timeout(), Some(at(125)));
+        reporter.handle_timeout(at(125));
+        assert_eq!(reporter.poll_timeout(), None);
+    }
+}

@@ -1,0 +1,437 @@
+//! What a connection does: it comes, asks to be let in, sends, goes.
+//!
+//! [pure] Part of [`super::State`].
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::conns::{Conn, Phase};
+use super::super::outbox::Outbox;
+use super::super::run::Run;
+use super::super::wheel::Timer;
+use super::{Output, State, current, mark};
+use crate::broker::home::{Gather, Publish};
+use crate::config::Route;
+use crate::pipeline::{Admission, Effect, Hook, MessageOutcome, Peer, Who};
+use crate::types::{ChannelName, Close, ConnId, Payload, StagesId};
+use crate::wire::{Refusal, Upgrade, handshake};
+
+/// Where a connection comes from.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Remote {
+    /// As text; empty for a Unix socket.
+    pub ip: String,
+    /// 0 for a Unix socket.
+    pub port: u16,
+}
+
+/// A handshake that was let in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Accepted;
+
+impl State {
+    /// A socket was accepted; its request has not come yet.
+    pub fn on_accept(&mut self, now: Instant) -> ConnId {
+        let id = self.conns.reserve();
+        self.wheel.set(
+            now + self.config.listen.handshake_timeout,
+            id,
+            Timer::Handshake,
+        );
+        id
+    }
+
+    /// The request is complete. What is let in finds the answer in its outbox, as soon as its subscription is live.
+    pub fn on_upgrade(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        upgrade: &Upgrade,
+        remote: &Remote,
+    ) -> Result<Accepted, Refusal> {
+        if self.drain_close.is_some() {
+            // Its request came too late for the drain to close it.
+            return Err(Refusal::new(503, "stopping").with("Retry-After", "5"));
+        }
+        self.check_origin(upgrade)?;
+        let Some(found) = self.config.route(&upgrade.path) else {
+            self.metrics.refused_route.inc();
+            return Err(Refusal::new(404, "no such path"));
+        };
+        let mut peer = Peer {
+            origin: self.place.origin(id),
+            ip: remote.ip.as_str().into(),
+            port: remote.port,
+            path: upgrade.path.as_str().into(),
+            route: Arc::clone(&found.route.name),
+            params: found.params,
+            secure: false,
+            protocols: upgrade
+                .protocols
+                .iter()
+                .map(|name| name.as_str().into())
+                .collect(),
+            user: None,
+            channel: found.channel,
+        };
+        let route = found.route;
+        let asked = self.ask_connect(now, id, &mut peer, &route, upgrade)?;
+        let own = match peer.channel.clone() {
+            None => None,
+            Some(channel) => Some(self.ask_own_channel(now, id, &peer, &route, channel)?),
+        };
+        let (own, effects) =
+            own.map_or_else(Default::default, |(own, effects)| (Some(own), effects));
+        peer.channel.clone_from(&own);
+
+        let mut answer = Vec::new();
+        handshake::accept(upgrade, asked.protocol.as_deref(), &mut answer);
+        let mut outbox = Outbox::default();
+        outbox.push_control(&Run::control(&answer));
+        self.queued_bytes += outbox.queued();
+        let conn = Conn {
+            peer,
+            route,
+            phase: Phase::Open,
+            outbox,
+            dirty: false,
+            expires: None,
+            expire_tick: None,
+            opened: now,
+            close: None,
+            internal: false,
+        };
+        self.conns.open(id, conn);
+        self.metrics.accepted.inc();
+        // What on_connect sent comes after the 101 and before anything of a channel.
+        self.apply(now, asked.effects);
+        self.apply(now, effects);
+        if let Some(channel) = own {
+            self.join(now, id, &channel);
+            self.wait_until_live(now, id, &channel);
+        }
+        self.mark_dirty(id);
+        Ok(Accepted)
+    }
+
+    /// A connection of wsd's own that gets what is published in a channel; no hook is asked.
+    pub fn on_attach(&mut self, now: Instant, channel: &ChannelName) -> ConnId {
+        let id = self.conns.reserve();
+        let route = Route::internal();
+        let peer = Peer {
+            origin: self.place.origin(id),
+            ip: "".into(),
+            port: 0,
+            path: "".into(),
+            route: Arc::clone(&route.name),
+            params: Box::default(),
+            secure: false,
+            protocols: Box::default(),
+            user: None,
+            channel: None,
+        };
+        let conn = Conn {
+            peer,
+            route: Arc::new(route),
+            phase: Phase::Open,
+            outbox: Outbox::default(),
+            dirty: false,
+            expires: None,
+            expire_tick: None,
+            opened: now,
+            close: None,
+            internal: true,
+        };
+        self.conns.open(id, conn);
+        // It sees this first, as soon as its subscription is live.
+        self.send_control(id, PING);
+        self.join(now, id, channel);
+        self.wait_until_live(now, id, channel);
+        id
+    }
+
+    /// A client sent a message. Returns whether a hook was asked, which takes time.
+    pub fn on_message(&mut self, now: Instant, id: ConnId, payload: Payload) -> bool {
+        let Some(conn) = self.conns.get(id) else {
+            return false;
+        };
+        if conn.phase == Phase::Closing || conn.internal {
+            return false;
+        }
+        self.metrics.messages_received.inc();
+        if !conn.route.publish {
+            self.metrics.dropped_route.inc();
+            return false;
+        }
+        let channel = conn.peer.channel.clone();
+        let (stages, echo) = (conn.route.hooks, conn.route.echo);
+        let pipeline = current(&mut self.generations);
+        let asks = pipeline.has(stages, Hook::Message);
+        let outcome = if asks {
+            self.metrics.hook_calls.inc();
+            let channels = || self.hub.channels_of(id).cloned().collect();
+            let who = Who {
+                conn: id,
+                peer: &conn.peer,
+                channels: &channels,
+            };
+            let outcome = pipeline.message(stages, who, channel, payload, &mut self.effects);
+            self.finish_call(now);
+            outcome
+        } else {
+            MessageOutcome::Publish(channel, payload)
+        };
+        match outcome {
+            MessageOutcome::Publish(Some(channel), payload) => {
+                let gather = self.gather(stages);
+                let sender = Some(self.place.origin(id));
+                self.publish(
+                    now,
+                    Publish {
+                        channel,
+                        payload,
+                        sender,
+                        echo,
+                        gather,
+                    },
+                );
+            }
+            MessageOutcome::Publish(None, _) => self.metrics.dropped_nowhere.inc(),
+            MessageOutcome::Dropped => self.metrics.dropped_hook.inc(),
+            MessageOutcome::Failed => self.metrics.dropped_error.inc(),
+        }
+        asks
+    }
+
+    /// Whose `on_batch` sees a message of such a route; `None` if no script has one.
+    pub(super) fn gather(&mut self, stages: StagesId) -> Option<Gather> {
+        let generation = self.generations.number();
+        let pipeline = current(&mut self.generations);
+        pipeline.has(stages, Hook::Batch).then(|| Gather {
+            stages: pipeline.canonical(stages),
+            generation,
+        })
+    }
+
+    /// Asks for the end of a connection: what was sent to it before still goes out.
+    pub fn close(&mut self, id: ConnId, close: Close) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        if conn.phase == Phase::Closing {
+            return;
+        }
+        conn.phase = Phase::Closing;
+        conn.close = Some(close.clone());
+        mark(&mut self.dirty, id, conn);
+        self.outputs.push_back(Output::Close(id, close));
+    }
+
+    /// The connection has ended, or its handshake was refused or never came. Returns what is left to be written.
+    pub fn on_closed(&mut self, now: Instant, id: ConnId, close: &Close) -> Option<Box<Conn>> {
+        if self.conns.get(id).is_some_and(|conn| !conn.internal) {
+            if let Some(conn) = self.conns.get_mut(id) {
+                // What its last hooks ask for must not make it a member again.
+                conn.phase = Phase::Closing;
+            }
+            self.leave_all(now, id);
+            if let Some(conn) = self.conns.get(id) {
+                let stages = conn.route.hooks;
+                let pipeline = current(&mut self.generations);
+                if pipeline.has(stages, Hook::Disconnect) {
+                    self.metrics.hook_calls.inc();
+                    let channels = || self.hub.channels_of(id).cloned().collect();
+                    let who = Who {
+                        conn: id,
+                        peer: &conn.peer,
+                        channels: &channels,
+                    };
+                    pipeline.disconnect(stages, who, close, &mut self.effects);
+                    self.finish_call(now);
+                }
+            }
+        } else {
+            self.leave_silently(now, id);
+        }
+        self.generations.forget(id);
+        let conn = self.conns.remove(id)?;
+        self.queued_bytes = self.queued_bytes.saturating_sub(conn.outbox.queued());
+        Some(conn)
+    }
+
+    /// The broker could not take publishes of these connections.
+    pub fn on_refused(&mut self, conns: &[ConnId]) {
+        for &id in conns {
+            self.metrics.dropped_broker.inc();
+            self.close(id, Close::TRY_AGAIN);
+        }
+    }
+
+    /// `conn:expire` is due, unless the clock was set back or the call was taken back.
+    pub(super) fn expire(&mut self, now: Instant, tick: u64, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        // Another timer stands for it if a sooner time was asked for since.
+        if conn.expire_tick != Some(tick) {
+            return;
+        }
+        conn.expire_tick = None;
+        let Some(at) = conn.expires else { return };
+        if self.at_wall(at) > now {
+            self.set_expire_timer(id, at);
+        } else {
+            self.close(id, Close::EXPIRED);
+        }
+    }
+
+    /// Sets the timer of `conn:expire`, unless one is set that fires before: a script that asks again with every message
+    /// must not leave as many timers.
+    pub(super) fn set_expire_timer(&mut self, id: ConnId, at: f64) {
+        let at = self.at_wall(at);
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        let sooner = conn
+            .expire_tick
+            .is_none_or(|tick| self.wheel.is_before(at, tick));
+        if sooner {
+            conn.expire_tick = Some(self.wheel.set(at, id, Timer::Expire));
+        }
+    }
+
+    fn check_origin(&self, upgrade: &Upgrade) -> Result<(), Refusal> {
+        let origins = &self.config.limits.origins;
+        if origins.is_empty() {
+            return Ok(());
+        }
+        let Some(origin) = upgrade.header("origin") else {
+            return Ok(());
+        };
+        let allowed = std::str::from_utf8(origin)
+            .is_ok_and(|origin| origins.iter().any(|pattern| pattern.matches(origin)));
+        if allowed {
+            return Ok(());
+        }
+        self.metrics.refused_origin.inc();
+        Err(Refusal::new(403, "this origin may not connect"))
+    }
+
+    /// Asks `on_connect`. What it assigned is in `peer` then; the rest of its effects is returned.
+    fn ask_connect(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: &mut Peer,
+        route: &Route,
+        upgrade: &Upgrade,
+    ) -> Result<Asked, Refusal> {
+        let generation = self.generations.number();
+        let mut protocol = default_protocol(&upgrade.protocols);
+        let pipeline = current(&mut self.generations);
+        if !pipeline.has(route.hooks, Hook::Connect) {
+            return Ok(Asked {
+                protocol,
+                effects: Vec::new(),
+            });
+        }
+        self.metrics.hook_calls.inc();
+        let who = Who {
+            conn: id,
+            peer,
+            channels: &Vec::new,
+        };
+        let admission = pipeline.connect(route.hooks, who, upgrade, &mut self.effects);
+        self.collect_reports(generation);
+        let mut effects = self.effects.take();
+        let refusal = match admission {
+            Admission::Granted(()) => {
+                effects.retain(|effect| match effect {
+                    Effect::SetUser(_, user) => {
+                        peer.user = user.as_deref().map(Into::into);
+                        false
+                    }
+                    Effect::SetChannel(_, channel) => {
+                        peer.channel.clone_from(channel);
+                        false
+                    }
+                    Effect::SetProtocol(_, name) => {
+                        protocol = Some(name.clone());
+                        false
+                    }
+                    _ => true,
+                });
+                return Ok(Asked { protocol, effects });
+            }
+            Admission::Refused(answer) => {
+                self.metrics.refused_hook.inc();
+                let text = Cow::Owned(answer.text);
+                Refusal {
+                    status: answer.status,
+                    text,
+                    headers: answer.headers,
+                }
+            }
+            Admission::Failed => {
+                self.metrics.refused_error.inc();
+                Refusal::new(503, "a hook failed")
+            }
+        };
+        self.apply_publishes(now, effects);
+        Err(refusal)
+    }
+
+    /// Asks `on_subscribe` for the connection's own channel, before the 101.
+    fn ask_own_channel(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        peer: &Peer,
+        route: &Route,
+        channel: ChannelName,
+    ) -> Result<(ChannelName, Vec<Effect>), Refusal> {
+        let generation = self.generations.number();
+        let pipeline = current(&mut self.generations);
+        if !pipeline.has(route.hooks, Hook::Subscribe) {
+            return Ok((channel, Vec::new()));
+        }
+        self.metrics.hook_calls.inc();
+        let who = Who {
+            conn: id,
+            peer,
+            channels: &Vec::new,
+        };
+        let admission = pipeline.subscribe(route.hooks, who, channel, &mut self.effects);
+        self.collect_reports(generation);
+        let effects = self.effects.take();
+        let refusal = match admission {
+            Admission::Granted(channel) => return Ok((channel, effects)),
+            Admission::Refused(()) => {
+                self.metrics.refused_hook.inc();
+                Refusal::new(403, "this channel may not be joined")
+            }
+            Admission::Failed => {
+                self.metrics.refused_error.inc();
+                Refusal::new(503, "a hook failed")
+            }
+        };
+        self.apply_publishes(now, effects);
+        Err(refusal)
+    }
+}
+
+/// An empty ping (RFC 6455 §5.5.2).
+const PING: &[u8] = &[0x89, 0];
+
+/// What `on_connect` left.
+struct Asked {
+    protocol: Option<String>,
+    effects: Vec<Effect>,
+}
+
+/// The first subprotocol that was offered: browsers fail a connection whose offer gets no answer. `wsd.v1` is not
+/// spoken yet.
+fn default_protocol(offered: &[String]) -> Option<String> {
+    offered.iter().find(|name| *name != "wsd.v1").cloned()
+}

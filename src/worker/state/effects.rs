@@ -1,0 +1,97 @@
+//! What hooks asked for, done after they returned.
+//!
+//! [pure] Part of [`super::State`]. An effect may call hooks (joining a channel does), whose effects are carried out
+//! before the next one; [`MAX_DEPTH`] ends a hook that would go on for ever.
+
+use std::time::Instant;
+
+use super::State;
+use crate::broker::home::Publish;
+use crate::pipeline::Effect;
+
+/// How deep effects may cause effects. A subscription in `on_subscribe` is 2.
+const MAX_DEPTH: u32 = 8;
+
+impl State {
+    /// A call of the generation in force has returned: takes its reports, carries out its effects.
+    pub(super) fn finish_call(&mut self, now: Instant) {
+        self.collect_reports(self.generations.number());
+        if !self.effects.is_empty() {
+            let effects = self.effects.take();
+            self.apply(now, effects);
+        }
+    }
+
+    /// Carries out effects in order.
+    pub(super) fn apply(&mut self, now: Instant, effects: Vec<Effect>) {
+        if self.depth >= MAX_DEPTH {
+            self.metrics.effects_too_deep.add(effects.len() as u64);
+            return;
+        }
+        self.depth += 1;
+        // A close comes after what was sent, whichever the hook asked for first.
+        let (closes, others): (Vec<Effect>, Vec<Effect>) = effects
+            .into_iter()
+            .partition(|effect| matches!(effect, Effect::Close(..)));
+        for effect in others.into_iter().chain(closes) {
+            self.apply_one(now, effect);
+        }
+        self.depth -= 1;
+    }
+
+    /// Carries out what does not need the connection, whose handshake was refused.
+    pub(super) fn apply_publishes(&mut self, now: Instant, effects: Vec<Effect>) {
+        let publishes = effects
+            .into_iter()
+            .filter(|e| matches!(e, Effect::Publish { .. }));
+        let publishes: Vec<Effect> = publishes.collect();
+        self.apply(now, publishes);
+    }
+
+    fn apply_one(&mut self, now: Instant, effect: Effect) {
+        match effect {
+            Effect::Close(id, close) => self.close(id, close),
+            Effect::Expire(id, at) => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.expires = at;
+                    if let Some(at) = at {
+                        self.set_expire_timer(id, at);
+                    }
+                }
+            }
+            Effect::Publish {
+                channel,
+                payload,
+                skip,
+            } => {
+                let sender = skip.map(|conn| self.place.origin(conn));
+                let echo = skip.is_none();
+                self.publish(
+                    now,
+                    Publish {
+                        channel,
+                        payload,
+                        sender,
+                        echo,
+                        gather: None,
+                    },
+                );
+            }
+            Effect::Send(id, payload) => self.send(now, id, &payload),
+            Effect::SetChannel(id, channel) => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.peer.channel = channel;
+                }
+            }
+            Effect::SetUser(id, user) => {
+                if let Some(conn) = self.conns.get_mut(id) {
+                    conn.peer.user = user.as_deref().map(Into::into);
+                }
+            }
+            // The handshake is answered: `on_connect` alone may choose, and its choice was taken before.
+            Effect::SetProtocol(..) => {}
+            Effect::Subscribe(id, channel) => self.subscribe_by_hook(now, id, channel),
+            Effect::Unsubscribe(id, channel) => self.leave(now, id, &channel),
+        }
+    }
+}

@@ -1,0 +1,459 @@
+//! Everything one worker knows, and every decision it takes.
+//!
+//! [pure] The shell says what happened with `on_*` and then does what [`State::poll_output`], [`State::take_outbound`]
+//! and [`State::take_commands`] ask. It is borrowed for the length of one call, never across an `.await`. Split by input:
+//! `client.rs` what a connection does, `subscribe.rs` joining and leaving, `publish.rs` a message's way to its channel's
+//! home and through it, `delivery.rs` from there to the outboxes, `effects.rs` what hooks asked for, `reload.rs` the
+//! generations. The shell is `worker/conn.rs` and `worker/flush.rs`.
+
+mod client;
+mod delivery;
+mod effects;
+mod generations;
+mod publish;
+mod reload;
+mod subscribe;
+
+pub use client::{Accepted, Remote};
+pub use generations::Generations;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::conns::{Conn, ConnTable, Phase};
+use super::inbox::Inbox;
+use super::message::Message;
+use super::outbox::Outbox;
+use super::wheel::{Timer, Wheel};
+use crate::broker::Command;
+use crate::broker::home::Home;
+use crate::config::Config;
+use crate::hub::{ChannelSlot, Hub};
+use crate::metrics::WorkerMetrics;
+use crate::pipeline::{Effects, HookError, Pipeline};
+use crate::types::{ChannelName, Close, ConnId, Generation, NameHash, NodeId, Origin, WorkerId};
+use delivery::Local;
+
+/// What the shell must do.
+#[derive(Debug)]
+pub enum Output {
+    /// Ends the connection without another word.
+    Abort(ConnId),
+    /// Begins the closing handshake.
+    Close(ConnId, Close),
+    /// Answers 408: the request has not come in time.
+    HandshakeTimeout(ConnId),
+    /// Gives every session the configuration's limits.
+    Limits,
+    /// Says what a hook did wrong.
+    Report(HookError),
+    /// The session's timer is due.
+    SessionTimeout(ConnId),
+}
+
+/// What never changes in a worker's life.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// The process.
+    pub node: NodeId,
+    /// The thread.
+    pub worker: WorkerId,
+    /// How many there are, at least 1.
+    pub workers: usize,
+    /// Where a channel's home is.
+    pub hash: NameHash,
+}
+
+impl Place {
+    /// The connection's name among all nodes.
+    #[must_use]
+    pub const fn origin(&self, conn: ConnId) -> Origin {
+        Origin {
+            node: self.node,
+            worker: self.worker,
+            conn,
+        }
+    }
+
+    /// Whose connection it is, if it is one of this worker's.
+    #[must_use]
+    pub fn own(&self, origin: Origin) -> Option<ConnId> {
+        (origin.node == self.node && origin.worker == self.worker).then_some(origin.conn)
+    }
+}
+
+/// Everything one worker knows.
+pub struct State {
+    place: Place,
+    config: Arc<Config>,
+    generations: Generations,
+    conns: ConnTable,
+    hub: Hub,
+    home: Home,
+    /// What is known of each channel with a subscriber here, by its slot in the hub.
+    local: Vec<Local>,
+    /// How often a channel was wanted without the home's answer: it is live with the last one.
+    unanswered: HashMap<ChannelName, u32, NameHash>,
+    /// Runs that end with this turn.
+    turn_runs: Vec<ChannelSlot>,
+    /// Runs whose delivery window ends at a time.
+    due_runs: BTreeSet<(Instant, ChannelSlot)>,
+    wheel: Wheel,
+    /// The wall clock: this moment was that many seconds since 1970.
+    wall: (Instant, f64),
+    /// Connections with something to write, each once.
+    dirty: Vec<ConnId>,
+    outputs: VecDeque<Output>,
+    /// For the other workers, by their number.
+    outbound: Vec<Vec<Message>>,
+    /// Bytes of messages in `outbound`.
+    outbound_bytes: usize,
+    /// The other workers' inboxes, to see which are full.
+    inboxes: Vec<Arc<Inbox>>,
+    commands: Vec<Command>,
+    effects: Effects,
+    /// How deep effects have caused effects: a hook that subscribes in `on_subscribe`.
+    depth: u32,
+    /// A run grew so large that it should be written before the turn ends.
+    flush_now: bool,
+    /// Bytes in all outboxes.
+    queued_bytes: usize,
+    /// Connections that are to be closed, the latest first.
+    drain: Vec<(Instant, ConnId)>,
+    /// With what.
+    drain_close: Option<Close>,
+    metrics: Arc<WorkerMetrics>,
+}
+
+impl State {
+    /// A worker without connections. `wall` is the clock's reading at `now`.
+    #[must_use]
+    pub fn new(
+        now: Instant,
+        wall: f64,
+        place: Place,
+        config: Arc<Config>,
+        generations: Generations,
+        inboxes: Vec<Arc<Inbox>>,
+        metrics: Arc<WorkerMetrics>,
+    ) -> Self {
+        Self {
+            home: Home::new(&config.broker.url, place.hash),
+            hub: Hub::new(place.hash),
+            place,
+            config,
+            generations,
+            conns: ConnTable::default(),
+            local: Vec::new(),
+            unanswered: HashMap::with_hasher(place.hash),
+            turn_runs: Vec::new(),
+            due_runs: BTreeSet::new(),
+            wheel: Wheel::new(now),
+            wall: (now, wall),
+            dirty: Vec::new(),
+            outputs: VecDeque::new(),
+            outbound: (0..place.workers).map(|_| Vec::new()).collect(),
+            outbound_bytes: 0,
+            inboxes,
+            commands: Vec::new(),
+            effects: Effects::default(),
+            depth: 0,
+            flush_now: false,
+            queued_bytes: 0,
+            drain: Vec::new(),
+            drain_close: None,
+            metrics,
+        }
+    }
+
+    /// The turn ends: closes what ends with it and gives it to the outboxes.
+    pub fn end_turn(&mut self, now: Instant) {
+        while let Some(batch) = self.home.poll_turn() {
+            self.run_batch(now, batch);
+        }
+        while let Some(slot) = self.turn_runs.pop() {
+            // The slot may be another channel's by now, whose window goes on.
+            self.close_turn_run(now, slot);
+        }
+        self.flush_now = false;
+        self.outbound_bytes = 0;
+    }
+
+    /// So much more waits for other workers. Much of it is handed over at once: only then is seen that they are full.
+    fn add_outbound(&mut self, bytes: usize) {
+        self.outbound_bytes += bytes + 100;
+        self.flush_now |= self.outbound_bytes > OUTBOUND_BYTES;
+    }
+
+    /// Time has passed: ends windows, fires timers. `wall` is the clock's reading at `now`.
+    pub fn on_tick(&mut self, now: Instant, wall: f64) {
+        self.wall = (now, wall);
+        while let Some(batch) = self.home.poll_due(now) {
+            self.run_batch(now, batch);
+        }
+        while let Some(&(due, slot)) = self.due_runs.first()
+            && due <= now
+        {
+            self.close_run(now, slot);
+        }
+        while let Some((tick, timers)) = self.wheel.expire(now) {
+            for (conn, timer) in timers {
+                self.fire(now, tick, conn, timer);
+            }
+        }
+        self.close_drained(now);
+    }
+
+    /// When [`State::on_tick`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let runs = self.due_runs.first().map(|(due, _)| *due);
+        let drain = self.drain.last().map(|(at, _)| *at);
+        let times = [
+            self.wheel.poll_timeout(),
+            self.home.poll_timeout(),
+            runs,
+            drain,
+        ];
+        times.into_iter().flatten().min()
+    }
+
+    /// The session wants to be asked at that time.
+    pub fn set_session_timer(&mut self, conn: ConnId, at: Instant) {
+        let Some(armed) = self.conns.session_tick(conn) else {
+            return;
+        };
+        let sooner = armed.is_none_or(|tick| self.wheel.is_before(at, tick));
+        if sooner {
+            *armed = Some(self.wheel.set(at, conn, Timer::Session));
+        }
+    }
+
+    /// Ends the connection without another word at that time, unless it has ended before.
+    pub fn set_kill_timer(&mut self, conn: ConnId, at: Instant) {
+        self.wheel.set(at, conn, Timer::Kill);
+    }
+
+    /// What to do next; to be asked until there is nothing.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether the flusher has something to do.
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        !self.dirty.is_empty()
+            || !self.turn_runs.is_empty()
+            || !self.commands.is_empty()
+            || self.home.has_turn()
+            || self.outbound.iter().any(|messages| !messages.is_empty())
+    }
+
+    /// Whether it should do so before the turn ends, as much has gathered.
+    #[must_use]
+    pub const fn wants_flush_now(&self) -> bool {
+        self.flush_now
+    }
+
+    /// The connections with something to write; their mark is taken off.
+    pub fn take_dirty(&mut self, list: &mut Vec<ConnId>) {
+        list.clear();
+        std::mem::swap(list, &mut self.dirty);
+        for &conn in list.iter() {
+            if let Some(conn) = self.conns.get_mut(conn) {
+                conn.dirty = false;
+            }
+        }
+    }
+
+    /// What waits for a connection, unless it must not be written yet.
+    #[must_use]
+    pub fn outbox(&self, conn: ConnId) -> Option<&Outbox> {
+        let conn = self
+            .conns
+            .get(conn)
+            .filter(|conn| conn.phase != Phase::Joining)?;
+        Some(&conn.outbox)
+    }
+
+    /// So many bytes of a connection's outbox were written.
+    pub fn on_written(&mut self, conn: ConnId, bytes: usize) {
+        if let Some(conn) = self.conns.get_mut(conn) {
+            conn.outbox.advance(bytes);
+            self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+            self.metrics.bytes_sent.add(bytes as u64);
+        }
+    }
+
+    /// Whether connections should not be read now, as another worker cannot take more.
+    ///
+    /// Any full inbox holds all of them back: which channels it concerns is known to their homes only.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.inboxes.iter().any(|inbox| inbox.is_held())
+    }
+
+    /// Puts a connection back on the list of those to be written.
+    pub fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id) {
+            mark(&mut self.dirty, id, conn);
+        }
+    }
+
+    /// What to hand over to another worker, in order.
+    #[must_use]
+    pub fn take_outbound(&mut self, worker: WorkerId) -> Vec<Message> {
+        self.outbound
+            .get_mut(worker.index())
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// What to hand over to the Redis thread, in order.
+    #[must_use]
+    pub fn take_commands(&mut self) -> Vec<Command> {
+        std::mem::take(&mut self.commands)
+    }
+
+    /// The configuration in force here.
+    #[must_use]
+    pub const fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// What never changes.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The connections.
+    #[must_use]
+    pub const fn conns(&self) -> &ConnTable {
+        &self.conns
+    }
+
+    /// Who listens to what.
+    #[must_use]
+    pub const fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// The channels whose home is here.
+    #[must_use]
+    pub const fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Compares all that is known twice; panics where it differs. For tests and the simulation.
+    pub fn check_invariants(&self) {
+        self.hub.check_invariants();
+        let mut queued = 0;
+        for (id, conn) in self.conns.iter() {
+            conn.outbox.check_invariants();
+            queued += conn.outbox.queued();
+            assert_eq!(
+                conn.dirty,
+                self.dirty.contains(&id),
+                "{id:?}: the list of those to be written"
+            );
+        }
+        assert_eq!(queued, self.queued_bytes, "bytes in all outboxes");
+        for (slot, name) in self.hub.channels() {
+            let local = self.local.get(slot.index());
+            assert!(
+                local.is_some_and(|local| local.policy.is_some()),
+                "{name}: unknown locally"
+            );
+        }
+    }
+
+    fn fire(&mut self, now: Instant, tick: u64, id: ConnId, timer: Timer) {
+        match timer {
+            Timer::Session => {
+                if let Some(armed) = self.conns.session_tick(id)
+                    && *armed == Some(tick)
+                {
+                    *armed = None;
+                    self.outputs.push_back(Output::SessionTimeout(id));
+                }
+            }
+            Timer::Kill => {
+                if self.conns.session_tick(id).is_some() {
+                    self.outputs.push_back(Output::Abort(id));
+                }
+            }
+            Timer::Handshake => {
+                if self.conns.is_pending(id) {
+                    self.outputs.push_back(Output::HandshakeTimeout(id));
+                }
+            }
+            Timer::Join => self.release(id),
+            Timer::Expire => self.expire(now, tick, id),
+        }
+    }
+
+    /// Writes the gauges: after every turn, and when a connection has left, which need not be followed by one.
+    pub fn sample(&mut self) {
+        let metrics = &self.metrics;
+        metrics.connections.set(self.conns.open_count() as u64);
+        metrics.channels.set(self.hub.channel_count() as u64);
+        metrics
+            .subscriptions
+            .set(self.hub.subscription_count() as u64);
+        metrics.queue_bytes.set(self.queued_bytes as u64);
+        metrics
+            .hook_memory_bytes
+            .set(self.generations.current().hooks().memory() as u64);
+    }
+
+    /// Takes over the failures that a pipeline reports.
+    fn collect_reports(&mut self, generation: Generation) {
+        let pipeline = self.generations.of(generation);
+        let reports = pipeline.take_reports();
+        if !reports.is_empty() {
+            // A memory error has the scripts loaded anew, and their `on_load` may have asked for something.
+            for effect in pipeline.hooks().take_loaded().take() {
+                // Only a call that asks for more than one may is refused, and that one was not.
+                let _ = self.effects.push(effect);
+            }
+        }
+        for report in reports {
+            match report.fault {
+                crate::pipeline::Fault::Failed => self.metrics.hook_errors.inc(),
+                crate::pipeline::Fault::MemoryCut | crate::pipeline::Fault::TimeCut => {
+                    self.metrics.hook_cuts.inc();
+                }
+            }
+            self.outputs.push_back(Output::Report(report));
+        }
+    }
+
+    /// The moment at which the wall clock will show so many seconds.
+    fn at_wall(&self, unix: f64) -> Instant {
+        let (instant, wall) = self.wall;
+        let ahead = (unix - wall).clamp(0.0, FAR.as_secs_f64());
+        instant + Duration::from_secs_f64(ahead)
+    }
+}
+
+/// Bytes for other workers that may gather in a turn.
+const OUTBOUND_BYTES: usize = 1 << 20;
+
+/// Times further ahead than this are looked at again then: an `Instant` cannot hold every number of a script.
+const FAR: Duration = Duration::from_secs(86_400);
+
+/// Puts a connection on the list of those to be written, once.
+fn mark(dirty: &mut Vec<ConnId>, id: ConnId, conn: &mut Conn) {
+    if !conn.dirty && conn.phase != Phase::Joining {
+        conn.dirty = true;
+        dirty.push(id);
+    }
+}
+
+/// The pipeline that is current, by a path that leaves the rest of the state free to be borrowed.
+fn current(generations: &mut Generations) -> &mut Pipeline {
+    generations.current()
+}
