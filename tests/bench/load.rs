@@ -1,0 +1,118 @@
+//! One run of one scenario that sends: warm up, measure, wait for the rest, judge.
+//!
+//! Called by `main.rs` for each round and server in turn; what a run costs the server is read from `/proc` at the two ends
+//! of the measured time, so connecting, warming up and draining do not count.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use crate::crowd::Crowd;
+use crate::launch::Running;
+use crate::measure;
+use crate::message::Faults;
+use crate::scenario::{Pace, Scenario};
+
+/// What a run found.
+#[derive(Clone, Debug)]
+pub(crate) struct Sample {
+    /// Microseconds of the server's CPU a delivery.
+    pub(crate) cpu: f64,
+    /// The same of the generator, with its share of what the kernel does for it.
+    pub(crate) generator: f64,
+    /// Deliveries a second.
+    pub(crate) rate: f64,
+    /// Latencies of a paced run in microseconds: the 50th and the 99th of 100.
+    pub(crate) latency: Option<(u32, u32)>,
+    /// Bytes by which the server has grown at most, from before the first connection to the end of the measured time.
+    pub(crate) growth: i64,
+    /// How many of those that never read the server has let go.
+    pub(crate) released: u32,
+    /// What the receivers found wrong, warm-up and draining included.
+    pub(crate) faults: Faults,
+}
+
+/// Runs a scenario once.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a run's ends are moments of this process's clock"
+)]
+pub(crate) fn run(
+    scenario: &'static Scenario,
+    server: &mut Running,
+    time: Duration,
+) -> io::Result<Sample> {
+    let resident = measure::resident_bytes(server.pid())?;
+    let mut crowd = Crowd::new(scenario)?;
+    let addresses = [server.address(), server.last_address()];
+    crowd.connect(addresses, scenario.connections())?;
+    let begin = Instant::now();
+    crowd.begin(begin);
+    crowd.run_until(begin + WARM_UP)?;
+    server.check_alive()?;
+
+    crowd.begin_latencies();
+    let before = Reading::take(server, &crowd)?;
+    crowd.run_until(Instant::now() + time)?;
+    let after = Reading::take(server, &crowd)?;
+    let mut latencies = crowd.end_latencies();
+    let peak = measure::peak_bytes(server.pid())?;
+
+    crowd.drain()?;
+    server.check_alive()?;
+    let faults = crowd.verdict();
+    if let Some(end) = crowd.first_end() {
+        eprintln!("  a connection was ended by the server: {end}");
+    }
+    let deliveries = after.delivered - before.delivered;
+    if deliveries == 0 {
+        return Err(io::Error::other("nothing was delivered"));
+    }
+    let paced = matches!(scenario.pace, Pace::Due { .. });
+    Ok(Sample {
+        cpu: micros_each(after.server - before.server, deliveries),
+        generator: micros_each(after.generator - before.generator, deliveries),
+        rate: deliveries as f64 / (after.at - before.at).as_secs_f64(),
+        latency: paced.then(|| {
+            (
+                measure::percentile(&mut latencies, 50),
+                measure::percentile(&mut latencies, 99),
+            )
+        }),
+        growth: peak.cast_signed() - resident.cast_signed(),
+        released: if scenario.silent > 0 {
+            crowd.read_silent()?
+        } else {
+            0
+        },
+        faults,
+    })
+}
+
+struct Reading {
+    at: Instant,
+    server: u64,
+    generator: u64,
+    delivered: u64,
+}
+
+impl Reading {
+    #[expect(clippy::disallowed_methods, reason = "an end of the measured time")]
+    fn take(server: &Running, crowd: &Crowd) -> io::Result<Self> {
+        Ok(Self {
+            at: Instant::now(),
+            server: server
+                .pids()
+                .map(measure::cpu_nanos)
+                .sum::<io::Result<_>>()?,
+            generator: measure::cpu_nanos(std::process::id())?,
+            delivered: crowd.delivered(),
+        })
+    }
+}
+
+fn micros_each(nanos: u64, deliveries: u64) -> f64 {
+    nanos as f64 / 1_000.0 / deliveries as f64
+}
+
+/// Buffers, windows and the processor's caches have settled by then.
+const WARM_UP: Duration = Duration::from_millis(400);
