@@ -28,12 +28,12 @@ pub(super) enum Admin {
 
 /// Why a socket could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: {address}: {}", describe(.source))]
+#[error("{key}: {address}: {}", describe(.cause))]
 pub struct BindError {
     key: &'static str,
     address: String,
-    #[source]
-    source: io::Error,
+    /// Said in words above, so it is no source.
+    cause: io::Error,
 }
 
 /// Sorts what systemd passed; binds what is missing.
@@ -119,10 +119,10 @@ fn open(key: &'static str, address: &Address, backlog: u32) -> Result<Listener, 
         Address::Tcp(address) => tcp(*address, backlog).map(Listener::Tcp),
         Address::Unix(path) => unix(path, backlog).map(Listener::Unix),
     };
-    result.map_err(|source| BindError {
+    result.map_err(|cause| BindError {
         key,
         address: address.to_string(),
-        source,
+        cause,
     })
 }
 
