@@ -123,7 +123,7 @@ pub enum ClientError {
         path: PathBuf,
     },
     /// A socket that a dead process left.
-    #[error("wsd is not running (nobody answers on {}); start it with systemctl start {unit}", path.display())]
+    #[error("wsd is not running (nobody answers on {}); start it with systemctl start {unit}, or name its configuration with -c FILE", path.display())]
     Dead {
         /// The control socket.
         path: PathBuf,
@@ -145,7 +145,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// There is no such file.
-    #[error("wsd is not running (no {}); start it with systemctl start {unit}", path.display())]
+    #[error("wsd is not running (no {}); start it with systemctl start {unit}, or name its configuration with -c FILE", path.display())]
     NoSocket {
         /// The control socket.
         path: PathBuf,

@@ -85,6 +85,11 @@ impl Bundle {
             };
             match read_chunk(&format!("lua/{name}.lua"), &path) {
                 Ok(chunk) => drop(modules.insert(name, chunk)),
+                // Where modules and scripts share a folder it was told before.
+                Err(problem)
+                    if problems
+                        .iter()
+                        .any(|known: &HookError| known.script == problem.script) => {}
                 Err(problem) => problems.push(problem),
             }
         }

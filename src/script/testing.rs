@@ -220,7 +220,8 @@ fn run_cases(
             }
         }
         for record in records.try_iter() {
-            writeln!(out, "  {:?}: {}", record.level, record.text)?;
+            let level = format!("{:?}", record.level).to_lowercase();
+            writeln!(out, "  {level}: {}", record.text)?;
         }
     }
     Ok(Ok(()))

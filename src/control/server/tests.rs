@@ -320,7 +320,9 @@ fn a_tool_says_what_to_do_when_there_is_no_daemon() {
     let error = Client::connect(&path, "wsd@edge").unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("wsd is not running (no {shown}); start it with systemctl start wsd@edge")
+        format!(
+            "wsd is not running (no {shown}); start it with systemctl start wsd@edge, or name its configuration with -c FILE"
+        )
     );
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     // Accepted by the kernel, read by nobody.
@@ -335,7 +337,7 @@ fn a_tool_says_what_to_do_when_there_is_no_daemon() {
     assert_eq!(
         error.to_string(),
         format!(
-            "wsd is not running (nobody answers on {shown}); start it with systemctl start wsd"
+            "wsd is not running (nobody answers on {shown}); start it with systemctl start wsd, or name its configuration with -c FILE"
         )
     );
 }

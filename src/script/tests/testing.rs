@@ -97,7 +97,7 @@ end)",
         "{}",
         lines[6]
     );
-    assert_eq!(lines[7], "  Info: said");
+    assert_eq!(lines[7], "  info: said");
     assert_eq!(
         lines[8],
         "b_test.lua:2: t.case: must be given a name and a function"
