@@ -28,16 +28,10 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects, to join channel `bench{channel}`. A silent one keeps the smallest receive buffer.
-    pub(crate) fn dial(
-        address: SocketAddr,
-        channel: u32,
-        member: u32,
-        senders: u32,
-        silent: bool,
-    ) -> io::Result<Self> {
+    /// Connects, to join channel `bench{channel}`.
+    pub(crate) fn dial(address: SocketAddr, seat: Seat) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-        if silent {
+        if seat.silent {
             socket.set_recv_buffer_size(4_096)?;
         }
         socket.connect_timeout(&address.into(), PATIENCE)?;
@@ -45,10 +39,10 @@ impl Client {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
-            channel,
-            member,
+            channel: seat.channel,
+            member: seat.member,
             sent: 0,
-            ledger: Ledger::new(senders),
+            ledger: Ledger::new(seat.senders, seat.every),
             unread: Vec::new(),
             unsent: Vec::new(),
             waits: false,
@@ -244,6 +238,21 @@ impl Client {
         self.unsent.extend_from_slice(payload);
         frame::mask(&mut self.unsent[start..], key);
     }
+}
+
+/// Which connection of which channel, and what it has to expect.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    /// The channel's number.
+    pub(crate) channel: u32,
+    /// Its number among the channel's connections.
+    pub(crate) member: u32,
+    /// How many of them publish.
+    pub(crate) senders: u32,
+    /// Every message comes (1), or only those whose number is a multiple of this.
+    pub(crate) every: u32,
+    /// It never reads, and keeps the smallest receive buffer.
+    pub(crate) silent: bool,
 }
 
 /// How a connection ended.

@@ -7,14 +7,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::client::{self, Client, End};
+use crate::client::{self, Client, End, Seat};
 use crate::message::{Faults, Shape};
 use crate::scenario::{Pace, Scenario};
 use crate::sys::{Interest, Poll};
 
 /// The connections of one run.
 pub(crate) struct Crowd {
-    scenario: &'static Scenario,
+    scenario: Scenario,
     shape: Shape,
     poll: Poll,
     clients: Vec<Client>,
@@ -28,10 +28,10 @@ pub(crate) struct Crowd {
 
 impl Crowd {
     /// A crowd of nobody.
-    pub(crate) fn new(scenario: &'static Scenario) -> io::Result<Self> {
+    pub(crate) fn new(scenario: &Scenario) -> io::Result<Self> {
         Ok(Self {
-            scenario,
-            shape: Shape::new(scenario.size),
+            scenario: *scenario,
+            shape: Shape::new(scenario.size, scenario.check),
             poll: Poll::open(EVENTS)?,
             clients: Vec::new(),
             buffer: vec![0; client::BUFFER],
@@ -56,17 +56,19 @@ impl Crowd {
         while number < count {
             let group = number..count.min(number + AT_ONCE);
             for index in group.clone() {
-                self.clients.push(Client::dial(
-                    if index < scenario.senders() {
-                        first
-                    } else {
-                        second
-                    },
-                    index % scenario.channels,
-                    index / scenario.channels,
-                    scenario.publishers,
-                    index >= silent_from,
-                )?);
+                let address = if index < scenario.senders() {
+                    first
+                } else {
+                    second
+                };
+                let seat = Seat {
+                    channel: index % scenario.channels,
+                    member: index / scenario.channels,
+                    senders: scenario.publishers,
+                    every: scenario.every,
+                    silent: index >= silent_from,
+                };
+                self.clients.push(Client::dial(address, seat)?);
             }
             // Requests after connections: how often a server wakes up for the two is then its own doing, not the chance
             // of two processes running side by side.
@@ -300,7 +302,8 @@ impl Crowd {
             // It stays readable for ever; if it cannot be forgotten the run only takes longer.
             let _failed = self.poll.modify(socket, index as u64, Interest::Nothing);
         } else if window && own > 0 {
-            self.publish(index, own);
+            // One that comes stands for those before it that the server left out.
+            self.publish(index, own * scenario.every);
             self.flush(index);
         }
     }
@@ -329,11 +332,14 @@ impl Crowd {
     }
 
     fn publish(&mut self, index: usize, count: u32) {
+        let every = self.scenario.every;
+        let sent = self.clients[index].sent();
         self.clients[index].publish(&self.shape, count);
+        let coming = (sent + count).div_ceil(every) - sent.div_ceil(every);
         // Of a crowd that is not all there yet, every channel has one or none.
         let present = self.clients.len() / self.scenario.channels as usize;
         let readers = present.clamp(1, self.scenario.readers() as usize);
-        self.expected += u64::from(count) * readers as u64;
+        self.expected += u64::from(coming) * readers as u64;
     }
 
     fn flush(&mut self, index: usize) {

@@ -1,6 +1,6 @@
 //! One run of `idle`: what connections cost that do nothing, in memory and time.
 //!
-//! Called by `main.rs` like `load.rs`. Memory is read when it has stopped changing. Before the first reading some connections
+//! Called by `turns.rs` like `load.rs`. Memory is read when it has stopped changing. Before the first reading some connections
 //! come, speak and go, so that code and tables which every server needs are not charged to the crowd.
 
 use std::io;
@@ -36,11 +36,7 @@ pub(crate) struct Sample {
     clippy::disallowed_methods,
     reason = "the idle time is measured by this process's clock"
 )]
-pub(crate) fn run(
-    scenario: &'static Scenario,
-    server: &mut Running,
-    time: Duration,
-) -> io::Result<Sample> {
+pub(crate) fn run(scenario: &Scenario, server: &mut Running, time: Duration) -> io::Result<Sample> {
     let pid = server.pid();
     let mut first = Crowd::new(scenario)?;
     first.connect([server.address(); 2], WARM_UP)?;

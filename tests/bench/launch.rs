@@ -11,9 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::client::Client;
+use crate::client::{Client, Seat};
 use crate::floor::{Fault, Flavour};
 use crate::redis::Redis;
+use crate::scenario::Scenario;
 use crate::sys;
 
 /// Which server.
@@ -28,16 +29,6 @@ pub(crate) enum Server {
 }
 
 impl Server {
-    /// What it is called in the table.
-    pub(crate) const fn name(&self) -> &'static str {
-        match self {
-            Self::Wsd(_) => "wsd",
-            Self::Command(_) => "server",
-            Self::Floor(Flavour::Write, _) => "floor-write",
-            Self::Floor(Flavour::Coalesce, _) => "floor-coalesce",
-        }
-    }
-
     fn command(&self, config: &Path, port: u16) -> io::Result<Command> {
         match self {
             Self::Wsd(path) => {
@@ -72,23 +63,47 @@ impl Server {
     }
 }
 
-/// How wsd is configured.
+/// A server as it takes part in a scenario.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct Contender {
+    /// What it is called in the tables.
+    pub(crate) name: String,
+    /// What is started.
+    pub(crate) server: Server,
+    /// What it has to carry.
+    pub(crate) scenario: Scenario,
     /// `runtime.workers`.
     pub(crate) workers: u32,
-    /// `hooks.directory`; none: an empty one.
+    /// `hooks.directory`; none: one with the scenario's script or without any.
     pub(crate) hooks: Option<PathBuf>,
-    /// How many; several meet over a Redis of their own.
-    pub(crate) nodes: u32,
 }
 
-impl Settings {
+impl Contender {
+    /// A server with one worker and no other hooks than the scenario's.
+    pub(crate) fn of(server: Server, scenario: &Scenario) -> Self {
+        let name = match server {
+            Server::Wsd(_) => "wsd",
+            Server::Command(_) => "server",
+            Server::Floor(Flavour::Write, _) => "floor-write",
+            Server::Floor(Flavour::Coalesce, _) => "floor-coalesce",
+        };
+        Self {
+            name: name.to_owned(),
+            server,
+            scenario: *scenario,
+            workers: 1,
+            hooks: None,
+        }
+    }
+
     fn write(&self, directory: &Path, port: u16, broker: &str) -> io::Result<PathBuf> {
         for name in ["hooks", "lua"] {
             fs::create_dir_all(directory.join(name))?;
         }
         let own = directory.join("hooks");
+        if let Some(script) = self.scenario.setup.script {
+            fs::write(own.join("bench.lua"), script)?;
+        }
         // A JSON string is a TOML string.
         let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
         let text = format!(
@@ -96,11 +111,12 @@ impl Settings {
              [runtime]\nworkers = {}\n\n\
              [broker]\nurl = \"{broker}\"\n\n\
              [hooks]\ndirectory = {}\nmodules = {}\n\n\
-             [admin]\ncontrol = {}\nhttp = \"\"\n",
+             [admin]\ncontrol = {}\nhttp = \"\"\n\n{}",
             self.workers,
             quoted(self.hooks.as_deref().unwrap_or(&own)),
             quoted(&directory.join("lua")),
             quoted(&directory.join("control.sock")),
+            self.scenario.setup.keys,
         );
         let path = directory.join("wsd.toml");
         fs::write(&path, text)?;
@@ -121,25 +137,25 @@ pub(crate) struct Running {
 
 impl Running {
     /// Starts it, with as many nodes as it shall have, and waits until all answer.
-    pub(crate) fn start(server: &Server, settings: &Settings) -> io::Result<Self> {
-        if settings.nodes <= 1 {
-            return Self::start_node(server, settings, "memory:");
+    pub(crate) fn start(contender: &Contender) -> io::Result<Self> {
+        if contender.scenario.nodes <= 1 {
+            return Self::start_node(contender, "memory:");
         }
         let redis = Redis::start()?;
-        let mut first = Self::start_node(server, settings, &redis.url())?;
-        for _ in 1..settings.nodes {
-            let node = Self::start_node(server, settings, &redis.url())?;
+        let mut first = Self::start_node(contender, &redis.url())?;
+        for _ in 1..contender.scenario.nodes {
+            let node = Self::start_node(contender, &redis.url())?;
             first.others.push(node);
         }
         first.redis = Some(redis);
         Ok(first)
     }
 
-    fn start_node(server: &Server, settings: &Settings, broker: &str) -> io::Result<Self> {
+    fn start_node(contender: &Contender, broker: &str) -> io::Result<Self> {
         let directory = fresh_directory()?;
         let port = free_port()?;
-        let config = settings.write(&directory, port, broker)?;
-        let mut command = server.command(&config, port)?;
+        let config = contender.write(&directory, port, broker)?;
+        let mut command = contender.server.command(&config, port)?;
         let output = File::create(directory.join("output"))?;
         command.env("RUNTIME_DIRECTORY", &directory);
         // What a service manager told this process is not meant for the child.
@@ -219,7 +235,7 @@ impl Running {
         let deadline = Instant::now() + READY_WITHIN;
         loop {
             self.check_alive()?;
-            let answer = Client::dial(self.address, 0, 0, 1, false).and_then(|mut client| {
+            let answer = Client::dial(self.address, VISITOR).and_then(|mut client| {
                 client.begin_handshake()?;
                 client.finish_handshake()
             });
@@ -278,6 +294,15 @@ pub(crate) fn free_port() -> io::Result<u16> {
         .local_addr()?
         .port())
 }
+
+/// Whoever asks whether the server answers.
+const VISITOR: Seat = Seat {
+    channel: 0,
+    member: 0,
+    senders: 1,
+    every: 1,
+    silent: false,
+};
 
 const READY_WITHIN: Duration = Duration::from_secs(10);
 const STOPPED_WITHIN: Duration = Duration::from_secs(3);

@@ -1,6 +1,6 @@
 //! One run of one scenario that sends: warm up, measure, wait for the rest, judge.
 //!
-//! Called by `main.rs` for each round and server in turn; what a run costs the server is read from `/proc` at the two ends
+//! Called by `turns.rs` for each round and server in turn; what a run costs the server is read from `/proc` at the two ends
 //! of the measured time, so connecting, warming up and draining do not count.
 
 use std::io;
@@ -15,7 +15,7 @@ use crate::scenario::{Pace, Scenario};
 /// What a run found.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// Microseconds of the server's CPU a delivery.
+    /// Microseconds of the server's CPU a delivery; where only every n-th message is delivered, a message of them all.
     pub(crate) cpu: f64,
     /// The same of the generator, with its share of what the kernel does for it.
     pub(crate) generator: f64,
@@ -27,8 +27,12 @@ pub(crate) struct Sample {
     pub(crate) growth: i64,
     /// How many of those that never read the server has let go.
     pub(crate) released: u32,
+    /// By how much the busiest worker's CPU time was above the idlest one's, in percent; `None` with one worker.
+    pub(crate) imbalance: Option<f64>,
     /// What the receivers found wrong, warm-up and draining included.
     pub(crate) faults: Faults,
+    /// How the first connection ended that should not have.
+    pub(crate) end: Option<String>,
 }
 
 /// Runs a scenario once.
@@ -36,11 +40,7 @@ pub(crate) struct Sample {
     clippy::disallowed_methods,
     reason = "a run's ends are moments of this process's clock"
 )]
-pub(crate) fn run(
-    scenario: &'static Scenario,
-    server: &mut Running,
-    time: Duration,
-) -> io::Result<Sample> {
+pub(crate) fn run(scenario: &Scenario, server: &mut Running, time: Duration) -> io::Result<Sample> {
     let resident = measure::resident_bytes(server.pid())?;
     let mut crowd = Crowd::new(scenario)?;
     let addresses = [server.address(), server.last_address()];
@@ -60,17 +60,15 @@ pub(crate) fn run(
     crowd.drain()?;
     server.check_alive()?;
     let faults = crowd.verdict();
-    if let Some(end) = crowd.first_end() {
-        eprintln!("  a connection was ended by the server: {end}");
-    }
     let deliveries = after.delivered - before.delivered;
     if deliveries == 0 {
         return Err(io::Error::other("nothing was delivered"));
     }
+    let messages = deliveries * u64::from(scenario.every);
     let paced = matches!(scenario.pace, Pace::Due { .. });
     Ok(Sample {
-        cpu: micros_each(after.server - before.server, deliveries),
-        generator: micros_each(after.generator - before.generator, deliveries),
+        cpu: micros_each(after.server - before.server, messages),
+        generator: micros_each(after.generator - before.generator, messages),
         rate: deliveries as f64 / (after.at - before.at).as_secs_f64(),
         latency: paced.then(|| {
             (
@@ -84,13 +82,23 @@ pub(crate) fn run(
         } else {
             0
         },
+        imbalance: imbalance(&before.workers, &after.workers),
         faults,
+        end: crowd.first_end().map(ToString::to_string),
     })
+}
+
+fn imbalance(before: &[u64], after: &[u64]) -> Option<f64> {
+    let used = || before.iter().zip(after).map(|(b, a)| (a - b) as f64);
+    let most = used().fold(0.0, f64::max);
+    let least = used().fold(f64::INFINITY, f64::min);
+    (before.len() > 1 && before.len() == after.len()).then(|| (most / least.max(1.0) - 1.0) * 100.0)
 }
 
 struct Reading {
     at: Instant,
     server: u64,
+    workers: Vec<u64>,
     generator: u64,
     delivered: u64,
 }
@@ -104,6 +112,7 @@ impl Reading {
                 .pids()
                 .map(measure::cpu_nanos)
                 .sum::<io::Result<_>>()?,
+            workers: measure::threads_nanos(server.pid(), "worker-")?,
             generator: measure::cpu_nanos(std::process::id())?,
             delivered: crowd.delivered(),
         })

@@ -18,6 +18,20 @@ pub(crate) fn cpu_nanos(pid: u32) -> io::Result<u64> {
     Ok(total)
 }
 
+/// The same of each thread whose name begins so, in the order of their ids.
+pub(crate) fn threads_nanos(pid: u32, name: &str) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path();
+        if fs::read_to_string(path.join("comm"))?.starts_with(name) {
+            let text = fs::read_to_string(path.join("schedstat"))?;
+            found.push((path, first_number(&text)?));
+        }
+    }
+    found.sort();
+    Ok(found.into_iter().map(|(_, nanos)| nanos).collect())
+}
+
 /// Resident bytes of a process. `smaps_rollup` counts pages; the counter in `status` may be 64 pages a CPU behind.
 pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;

@@ -17,15 +17,25 @@ pub(crate) struct Label {
     pub(crate) number: u32,
 }
 
+/// What a receiver accepts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Check {
+    /// The payload that was sent, byte for byte.
+    Bytes,
+    /// JSON with the members that were sent, in any order, and `"seen":true`: what a hook has decoded, changed, encoded.
+    Seen,
+}
+
 /// Writes and checks payloads of one size.
 pub(crate) struct Shape {
     size: usize,
+    check: Check,
     filling: Vec<u8>,
 }
 
 impl Shape {
     /// Makes payloads of `size` bytes, at least 50.
-    pub(crate) fn new(size: usize) -> Self {
+    pub(crate) fn new(size: usize, check: Check) -> Self {
         let letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
         let mut state = 0x9e37_79b9_u32;
         let filling = (0..size + STARTS as usize).map(|_| {
@@ -36,6 +46,7 @@ impl Shape {
         });
         Self {
             size,
+            check,
             filling: filling.collect(),
         }
     }
@@ -61,6 +72,9 @@ impl Shape {
 
     /// The label of a payload that is right in every byte; `None` if it is not.
     pub(crate) fn read(&self, payload: &[u8]) -> Option<Label> {
+        if self.check == Check::Seen {
+            return self.read_members(payload);
+        }
         if payload.len() != self.size {
             return None;
         }
@@ -78,6 +92,16 @@ impl Shape {
         (blank == *HEAD && tail == TAIL && filling == self.filling_of(label)).then_some(label)
     }
 
+    fn read_members(&self, payload: &[u8]) -> Option<Label> {
+        let members: Members<'_> = serde_json::from_slice(payload).ok()?;
+        let label = Label {
+            channel: members.c.parse().ok()?,
+            sender: members.s.parse().ok()?,
+            number: members.n.parse().ok()?,
+        };
+        (members.seen && members.p.as_bytes() == self.filling_of(label)).then_some(label)
+    }
+
     fn filling_of(&self, label: Label) -> &[u8] {
         let start = (label.channel * 7 + label.sender * 31 + label.number) % STARTS;
         let length = self.size - HEAD.len() - TAIL.len();
@@ -85,10 +109,22 @@ impl Shape {
     }
 }
 
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Members<'a> {
+    c: &'a str,
+    s: &'a str,
+    n: &'a str,
+    p: &'a str,
+    seen: bool,
+}
+
 /// What one connection has had of its channel's senders.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     next: Vec<u32>,
+    /// Only numbers that are multiples of it are to come.
+    every: u32,
     /// Passed over by a later one of the same sender: lost, or reordered if they still come.
     missing: BTreeSet<(u32, u32)>,
     /// Over all labels in the order of their coming, to compare it with the order that others saw.
@@ -96,10 +132,11 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Expects everything of `senders` from number 0.
-    pub(crate) fn new(senders: u32) -> Self {
+    /// Expects of `senders` every message from number 0 whose number is a multiple of `every`.
+    pub(crate) fn new(senders: u32, every: u32) -> Self {
         Self {
             next: vec![0; senders as usize],
+            every,
             missing: BTreeSet::new(),
             order: 0,
         }
@@ -113,15 +150,18 @@ impl Ledger {
         };
         self.order = self.order.wrapping_mul(0x0100_0000_01b3)
             ^ (u64::from(label.sender) << 32 | u64::from(label.number));
-        if label.number == *next {
-            *next += 1;
+        let every = self.every;
+        if !label.number.is_multiple_of(every) {
+            faults.damaged += 1; // it was to be left out
+        } else if label.number == *next {
+            *next += every;
         } else if label.number > *next {
             // Enough to tell one loss from another; a server that loses more has failed anyhow.
             let room = MISSING_MAX.saturating_sub(self.missing.len());
-            self.missing
-                .extend((*next..label.number).take(room).map(|n| (label.sender, n)));
-            faults.lost += u64::from(label.number - *next);
-            *next = label.number + 1;
+            let passed_over = (*next..label.number).step_by(every as usize).take(room);
+            self.missing.extend(passed_over.map(|n| (label.sender, n)));
+            faults.lost += u64::from((label.number - *next) / every);
+            *next = label.number + every;
         } else if self.missing.remove(&(label.sender, label.number)) {
             faults.lost -= 1;
             faults.reordered += 1;
@@ -133,7 +173,7 @@ impl Ledger {
     /// Counts as lost what was sent and never came after the last that did.
     pub(crate) fn close(&self, sent: impl Iterator<Item = u32>, faults: &mut Faults) {
         for (next, sent) in self.next.iter().zip(sent) {
-            faults.lost += u64::from(sent.saturating_sub(*next));
+            faults.lost += u64::from(sent.saturating_sub(*next).div_ceil(self.every));
         }
     }
 

@@ -9,27 +9,23 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use crate::floor::{Fault, Flavour};
-use crate::launch::{Running, Server, Settings};
+use crate::launch::{Contender, Running, Server};
 use crate::load;
 use crate::message::Faults;
-use crate::scenario;
+use crate::rows;
 
 /// Says for each mistake whether it was seen; `false` if one was not.
 pub(crate) fn run() -> io::Result<bool> {
     let mut good = true;
     let faults = Fault::value_variants().iter().copied().map(Some);
     for fault in [None].into_iter().chain(faults) {
-        for scenario in scenario::named("fan-burst")
+        for scenario in rows::named("fan-burst")
             .into_iter()
-            .chain(scenario::named("many-sat"))
+            .chain(rows::named("many-sat"))
         {
             let server = Server::Floor(Flavour::Write, fault);
-            let settings = Settings {
-                workers: 1,
-                hooks: None,
-                nodes: 1,
-            };
-            let mut running = Running::start(&server, &settings)?;
+            let floor = Contender::of(server, scenario);
+            let mut running = Running::start(&floor)?;
             let found = load::run(scenario, &mut running, Duration::from_secs(1))?.faults;
             let right = expected(fault, found);
             let verdict = if right { "ok" } else { "WRONG" };

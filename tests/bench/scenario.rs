@@ -1,12 +1,14 @@
-//! The scenarios: who is connected, who publishes, how fast, how much. `[pure]`
+//! What a scenario is: who is connected, who publishes, how fast, how much, and who takes part. `[pure]`
 //!
-//! Each is a row of a table and means what it always meant, so figures of different days compare; a different load gets a
-//! name of its own. Never connects anything: `load.rs` and `idle.rs` carry them out, `main.rs` picks them by name.
+//! `rows.rs` is the table of them. Never connects anything: `load.rs` and `idle.rs` carry them out, `turns.rs` decides who
+//! takes part in which.
 
 use std::time::Duration;
 
+use crate::message::Check;
+
 /// One load.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
     /// What it is called on the command line.
     pub(crate) name: &'static str,
@@ -14,7 +16,7 @@ pub(crate) struct Scenario {
     pub(crate) about: &'static str,
     /// How many channels.
     pub(crate) channels: u32,
-    /// How many wsd, each a process of its own: 2 meet over a Redis, publishers on the first, all others on the second.
+    /// How many servers, each a process of its own: 2 meet over a Redis, publishers on the first, all others on the second.
     pub(crate) nodes: u32,
     /// How many connections each channel has.
     pub(crate) members: u32,
@@ -24,10 +26,40 @@ pub(crate) struct Scenario {
     pub(crate) silent: u32,
     /// When a message is sent.
     pub(crate) pace: Pace,
-    /// Bytes of a payload, between 50 and 8,192.
+    /// Bytes of a payload, at least 50 and below 64 KiB.
     pub(crate) size: usize,
+    /// What a receiver accepts as that payload.
+    pub(crate) check: Check,
+    /// The server lets every message through (1), or only those whose number is a multiple of this.
+    pub(crate) every: u32,
     /// How long it is measured unless `--seconds` says otherwise.
     pub(crate) seconds: u64,
+    /// Who is measured beside wsd.
+    pub(crate) others: Others,
+    /// `runtime.workers`: wsd takes part once with each.
+    pub(crate) workers: &'static [u32],
+    /// What wsd's configuration has more than the default.
+    pub(crate) setup: Setup,
+}
+
+/// Who is measured beside wsd, in turn with it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Others {
+    /// The floors, and the peers that are wanted.
+    All,
+    /// wsd without the scenario's `setup` ("bare"): for rows that say what something of wsd's own costs.
+    Bare,
+    /// Nobody: for what only wsd does, or what only makes sense for it.
+    Nobody,
+}
+
+/// wsd's configuration beyond the default.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    /// Text of a hook script.
+    pub(crate) script: Option<&'static str>,
+    /// TOML: whole tables other than `listen`, `runtime`, `broker`, `hooks` and `admin`.
+    pub(crate) keys: &'static str,
 }
 
 /// When a message is sent.
@@ -47,6 +79,19 @@ pub(crate) enum Pace {
 }
 
 impl Scenario {
+    /// The same load for a server that does nothing but carry: without what `setup` does to messages.
+    pub(crate) const fn bare(&self) -> Self {
+        Self {
+            check: Check::Bytes,
+            every: 1,
+            setup: Setup {
+                script: None,
+                keys: "",
+            },
+            ..*self
+        }
+    }
+
     /// How many connections there are.
     pub(crate) const fn connections(&self) -> u32 {
         self.channels * self.members
@@ -71,149 +116,3 @@ impl Scenario {
         Duration::from_nanos(bursts * u64::from(burst) * 1_000_000_000 / u64::from(per_second))
     }
 }
-
-/// The scenarios that a name of the command line means.
-pub(crate) fn named(name: &str) -> Vec<&'static Scenario> {
-    let names: &[&str] = match name {
-        "all" => return SCENARIOS.iter().collect(),
-        "echo" => &["echo1", "echo16"],
-        "fanout" => &["fan-sat", "fan-sat1000"],
-        one => &[one],
-    };
-    SCENARIOS
-        .iter()
-        .filter(|s| names.contains(&s.name))
-        .collect()
-}
-
-/// Every scenario, in the order in which `all` runs them.
-pub(crate) const SCENARIOS: &[Scenario] = &[
-    Scenario {
-        name: "echo1",
-        about: "50 connections, each in a channel of its own, 1 message unacknowledged",
-        channels: 50,
-        pace: Pace::Window(1),
-        ..BASE
-    },
-    Scenario {
-        name: "echo16",
-        about: "50 connections, each in a channel of its own, 16 messages unacknowledged",
-        channels: 50,
-        pace: Pace::Window(16),
-        ..BASE
-    },
-    Scenario {
-        name: "pipeline",
-        about: "8 connections, each in a channel of its own, 256 messages unacknowledged",
-        channels: 8,
-        pace: Pace::Window(256),
-        ..BASE
-    },
-    Scenario {
-        name: "fan-sat",
-        about: "200 subscribers, 1 of them publishes, 64 messages unacknowledged",
-        members: 200,
-        pace: Pace::Window(64),
-        ..BASE
-    },
-    Scenario {
-        name: "fan-sat1000",
-        about: "1,000 subscribers, 1 of them publishes, 64 messages unacknowledged",
-        members: 1_000,
-        pace: Pace::Window(64),
-        ..BASE
-    },
-    Scenario {
-        name: "fan-sat-1k",
-        about: "200 subscribers, 1 of them publishes, 64 messages of 1 KiB unacknowledged",
-        members: 200,
-        pace: Pace::Window(64),
-        size: 1_024,
-        ..BASE
-    },
-    Scenario {
-        name: "fan-burst",
-        about: "200 subscribers, 1 of them publishes, 320 messages a second in bursts of 16",
-        members: 200,
-        pace: Pace::Due {
-            per_second: 320,
-            burst: 16,
-        },
-        ..BASE
-    },
-    Scenario {
-        name: "fan-paced",
-        about: "200 subscribers, 1 of them publishes, 150 messages a second one by one",
-        members: 200,
-        pace: Pace::Due {
-            per_second: 150,
-            burst: 1,
-        },
-        ..BASE
-    },
-    Scenario {
-        name: "many-sat",
-        about: "200 channels of 10, everyone publishes, 1 message unacknowledged each",
-        channels: 200,
-        members: 10,
-        publishers: 10,
-        pace: Pace::Window(1),
-        ..BASE
-    },
-    Scenario {
-        name: "many",
-        about: "500 channels of 10, everyone publishes, 1,500 messages a second in all",
-        channels: 500,
-        members: 10,
-        publishers: 10,
-        pace: Pace::Due {
-            per_second: 1_500,
-            burst: 1,
-        },
-        ..BASE
-    },
-    Scenario {
-        name: "redis-sat",
-        about: "2 nodes over a Redis: 1 publisher on one, 200 subscribers on the other, 64 messages unacknowledged",
-        nodes: 2,
-        members: 201,
-        pace: Pace::Window(64),
-        ..BASE
-    },
-    Scenario {
-        name: "slow",
-        about: "110 subscribers of which 10 do not read, 400 messages of 4 KiB a second",
-        members: 110,
-        silent: 10,
-        pace: Pace::Due {
-            per_second: 400,
-            burst: 1,
-        },
-        size: 4_096,
-        seconds: 5, // the kernel takes the first 2 s of what a silent connection does not read
-        ..BASE
-    },
-    Scenario {
-        name: "idle",
-        about: "10,000 connections in channels of 10: memory, handshakes, an idle server's time",
-        channels: 1_000,
-        members: 10,
-        publishers: 10,
-        seconds: 10,
-        ..BASE
-    },
-];
-
-/// What most of them have in common; 60 bytes are a short chat message.
-const BASE: Scenario = Scenario {
-    name: "",
-    about: "",
-    nodes: 1,
-    channels: 1,
-    members: 1,
-    publishers: 1,
-    silent: 0,
-    pace: Pace::Idle,
-    size: 60,
-    seconds: 2,
-};
