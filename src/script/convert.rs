@@ -26,6 +26,19 @@ pub(super) fn channel(stack: &Stack, place: i32, what: &str) -> Result<ChannelNa
         .map_err(|error| Raise(format!("{what}: channel {}: {error}", quoted(stack, place))))
 }
 
+/// An argument that must be a string; `what` is the function, `name` the argument.
+pub(super) fn argument<'s>(
+    stack: &'s Stack,
+    place: i32,
+    what: &str,
+    name: &str,
+) -> Result<&'s [u8], Raise> {
+    stack.bytes(place).ok_or_else(|| {
+        let kind = stack.kind(place).described();
+        Raise(format!("{what}: {name} is {kind}; must be a string"))
+    })
+}
+
 /// What a script gives to be sent: a string, or a table as JSON.
 pub(super) fn payload(
     stack: &mut Stack,

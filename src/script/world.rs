@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::api::jwt::KeyCache;
 use super::conn::Conns;
 use super::load::Bundle;
 use super::raw::{Lent, Ref, Stack};
@@ -122,6 +123,8 @@ pub(super) struct World {
     pub(super) test: Cell<Option<Ref>>,
     /// Secrets that were read.
     pub(super) secrets: RefCell<HashMap<String, Vec<u8>>>,
+    /// Keys of tokens that were read.
+    pub(super) keys: RefCell<KeyCache>,
     /// Globals that were assigned after loading, so that each is told once.
     pub(super) stray: RefCell<Vec<Stray>>,
 }
@@ -172,6 +175,7 @@ impl World {
             modules: RefCell::default(),
             test: Cell::new(None),
             secrets: RefCell::default(),
+            keys: RefCell::default(),
             stray: RefCell::default(),
         }
     }

@@ -65,6 +65,20 @@ fn decode(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
     Ok(answer(stack, result))
 }
 
+/// Pushes the value that a text is, or says why it is none.
+pub(in crate::script) fn push_decoded(
+    stack: &mut Stack,
+    kept: Kept,
+    text: &[u8],
+) -> Result<(), String> {
+    Reader::new(text)
+        .and_then(|mut reader| {
+            value(stack, kept, &mut reader)?;
+            reader.finish()
+        })
+        .map_err(|error| error.to_string())
+}
+
 /// The topmost value, or nil and why.
 fn answer(stack: &mut Stack, result: Result<(), JsonError>) -> i32 {
     match result {
@@ -351,6 +365,12 @@ impl Writer {
             }
             stack.element(place, n);
             let top = stack.top();
+            if stack.kind(top) == Kind::Nil {
+                // Whether it counts to the end is up to Luau: what is meant must be said.
+                return Err(Raise(format!(
+                    "a list with a hole at {n} cannot be JSON; json.null stands for null"
+                )));
+            }
             self.value(stack, top, depth + 1)?;
             stack.pop();
         }

@@ -3,9 +3,13 @@
 //! A host function takes its arguments from place 1 on, pushes its results and returns how many; an `Err` is raised with
 //! the caller's `file:line`. `sandbox.rs` puts the lists into a state's base globals.
 
+pub(super) mod base64;
 pub(super) mod channel;
+pub(super) mod crypto;
+pub(super) mod ip;
 pub(super) mod json;
 pub(super) mod json_text;
+pub(super) mod jwt;
 pub(super) mod log;
 pub(super) mod module;
 pub(super) mod time;
@@ -22,7 +26,11 @@ pub(super) type Entry = (&'static CStr, HostFunction<World>);
 
 /// The tables of functions among the globals.
 pub(super) const LIBRARIES: &[(&str, &[Entry])] = &[
+    ("base64", base64::FUNCTIONS),
+    ("crypto", crypto::FUNCTIONS),
+    ("ip", ip::FUNCTIONS),
     ("json", json::FUNCTIONS),
+    ("jwt", jwt::FUNCTIONS),
     ("log", log::FUNCTIONS),
     ("time", time::FUNCTIONS),
     ("wsd", wsd::FUNCTIONS),

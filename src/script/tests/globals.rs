@@ -72,6 +72,9 @@ fn json_get_and_the_marks() {
            assert(not pcall(json.encode, t) and not pcall(json.encode, { print }))
            assert(not pcall(json.encode, { 1, a = 2 }) and not pcall(json.encode, 0/0))
            assert(not pcall(json.encode, "\xff") and not pcall(json.encode, { [5] = 1 }))
+           local ok, why = pcall(json.encode, { a = { 1, nil, 3 } })
+           assert(not ok and why:find "json.encode: a list with a hole at 2 cannot be JSON; json.null stands for null", why)
+           assert(json.encode({ 1, json.null, 3 }) == "[1,null,3]")
            return true
          end"#,
     );

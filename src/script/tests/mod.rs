@@ -1,6 +1,7 @@
 //! The script layer as the pipeline uses it: small scripts in a fresh directory, called through the trait.
 
 mod behaviour;
+mod crypto;
 mod globals;
 mod safety;
 mod testing;
