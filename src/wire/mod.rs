@@ -12,6 +12,7 @@ pub mod close;
 pub mod frame;
 pub mod handshake;
 mod message;
+pub mod proxy;
 mod request;
 mod server_frames;
 mod session;
