@@ -48,8 +48,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     NotBuilt::Scheme("rediss://"),
     NotBuilt::Scheme("redis+sentinel://"),
     NotBuilt::Scheme("redis+cluster://"),
-    NotBuilt::Key("listen.proxy_protocol", "false"),
-    NotBuilt::Key("listen.trusted_proxies", "[]"),
     NotBuilt::Key("broker.probe", "\"0s\""),
     NotBuilt::Key("hooks.shared", "0"),
     NotBuilt::Key("hooks.share", "\"0%\""),
@@ -59,11 +57,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     NotBuilt::Key("channel.replay", "0"),
     NotBuilt::Key("channel.on_gap", "\"ignore\""),
     NotBuilt::Key("compression.enabled", "false"),
-    NotBuilt::Key("limits.connections_per_address", "0"),
-    NotBuilt::Key("limits.accept_rate", "0"),
-    NotBuilt::Key("limits.messages_per_second", "0"),
-    NotBuilt::Key("limits.messages_burst", "0"),
-    NotBuilt::Key("limits.bytes_per_second", "0"),
 ];
 
 const fn live(path: &'static str, default: &'static str) -> Key {

@@ -29,7 +29,7 @@ fn credentials() -> Option<PathBuf> {
 
 /// Descriptors kept for what is no connection: listeners, Redis, log, control, admin HTTP, files being read, and the
 /// connections that are only refused.
-const RESERVE: usize = 64 + 128 + crate::worker::accept::REFUSING;
+const RESERVE: usize = 64 + 128 + crate::worker::turned_away::KEPT;
 
 /// How many connections the node takes: as configured, but never more than descriptors allow.
 fn connection_limit(configured: usize) -> usize {

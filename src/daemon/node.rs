@@ -17,8 +17,9 @@ use crate::log::Log;
 use crate::metrics::{NodeMetrics, WorkerMetrics, render};
 use crate::systemd::Notifier;
 use crate::types::{ChannelName, Generation, NameHash, NodeId, Payload};
-use crate::worker::accept::{Acceptor, Counts};
+use crate::worker::accept::Acceptor;
 use crate::worker::clock;
+use crate::worker::counts::Counts;
 use crate::worker::inbox::Inbox;
 use crate::worker::message::{Message, Report};
 
@@ -106,16 +107,16 @@ impl Node {
 
     /// `/metrics`.
     pub(super) fn metrics_text(&self) -> String {
-        let refused = self.counts.refused();
-        let counted = self.node_metrics.refused_full.get();
-        self.node_metrics
-            .refused_full
-            .add(refused.saturating_sub(counted));
-        let dropped = self.log.dropped();
-        let counted = self.node_metrics.log_dropped.get();
-        self.node_metrics
-            .log_dropped
-            .add(dropped.saturating_sub(counted));
+        let node = &self.node_metrics;
+        let [full, address, rate] = self.counts.refused();
+        for (counter, count) in [
+            (&node.refused_full, full),
+            (&node.refused_address, address),
+            (&node.refused_rate, rate),
+            (&node.log_dropped, self.log.dropped()),
+        ] {
+            counter.add(count.saturating_sub(counter.get()));
+        }
         let up = self.broker_status() == LinkStatus::Up;
         self.node_metrics.broker_up.set(u64::from(up));
         render::render(&self.metrics, &self.node_metrics)

@@ -15,6 +15,7 @@ use crate::control::message::ReloadStatus;
 use crate::pipeline::HookError;
 use crate::script::LoadReason;
 use crate::types::{Generation, WorkerId};
+use crate::worker::accept::Rules;
 use crate::worker::clock;
 use crate::worker::message::{Message, Prepared, Ready};
 
@@ -140,7 +141,8 @@ impl Node {
         self.node_metrics.generation.set(generation.0);
         self.log.set_levels(&new.log);
         self.counts
-            .set_limit(super::connection_limit(new.limits.connections));
+            .set_limits(super::connection_limit(new.limits.connections), &new.limits);
+        self.acceptor.set_rules(Rules::new(new));
         // The other way round there is no thread to tell: the broker that the process started with goes on.
         if let Some(redis) = &self.redis
             && new.broker.url != BrokerUrl::Memory

@@ -32,7 +32,8 @@ use crate::metrics::{NodeMetrics, WorkerMetrics};
 use crate::script::LoadReason;
 use crate::systemd::{self, Notifier, fds, watchdog};
 use crate::types::{Generation, NameHash, NodeId, WorkerId};
-use crate::worker::accept::{Acceptor, Counts, Listener};
+use crate::worker::accept::{Acceptor, Listener, Rules};
+use crate::worker::counts::Counts;
 use crate::worker::inbox::{FromRedis, Inbox};
 use crate::worker::message::{HooksFactory, Message};
 use crate::worker::state::Place;
@@ -159,9 +160,10 @@ impl Started {
         let counts = Counts::new(
             crew.inboxes.len(),
             connection_limit(config.limits.connections),
+            &config.limits,
         );
         let (listeners, addresses): (Vec<Listener>, Vec<String>) = public.into_iter().unzip();
-        let acceptor = accept(listeners, &addresses, &crew.inboxes, &counts)?;
+        let acceptor = accept(listeners, &addresses, &crew.inboxes, &counts, &config)?;
         let watchdog = start_watchdog(&self.notifier, crew.answers, &crew.inboxes)?;
         crew.node_metrics.generation.set(FIRST.0);
         crew.node_metrics.reload_ok.set(1);
@@ -285,11 +287,13 @@ fn accept(
     addresses: &[String],
     inboxes: &[Arc<Inbox>],
     counts: &Arc<Counts>,
+    config: &Config,
 ) -> Result<Acceptor, StartError> {
     for address in addresses {
         tracing::info!(target: "listen", event = "listening", wsd_listener = address.as_str(), "listening on {address}");
     }
-    Acceptor::start(listeners, inboxes.to_vec(), Arc::clone(counts))
+    let rules = Rules::new(config);
+    Acceptor::start(listeners, inboxes.to_vec(), Arc::clone(counts), rules)
         .map_err(io_error("the acceptor's thread"))
 }
 

@@ -106,6 +106,8 @@ metrics! {
         hook_memory_bytes: Gauge, "wsd_hook_memory_bytes", "", "Memory of the scripts.";
         accepted: Counter, "wsd_accepted_total", "", "Handshakes answered with 101.";
         refused_request: Counter, "wsd_refused_total", "reason=\"bad_request\"", "Handshakes refused.";
+        refused_size: Counter, "wsd_refused_total", "reason=\"too_large\"", "Handshakes refused.";
+        refused_proxy: Counter, "wsd_refused_total", "reason=\"proxy_header\"", "Handshakes refused.";
         refused_route: Counter, "wsd_refused_total", "reason=\"no_route\"", "Handshakes refused.";
         refused_origin: Counter, "wsd_refused_total", "reason=\"origin\"", "Handshakes refused.";
         refused_hook: Counter, "wsd_refused_total", "reason=\"hook\"", "Handshakes refused.";
@@ -123,6 +125,9 @@ metrics! {
         dropped_slow: Counter, "wsd_dropped_total", "reason=\"slow\"", "Messages dropped.";
         dropped_broker: Counter, "wsd_dropped_total", "reason=\"broker\"", "Messages dropped.";
         slow_disconnects: Counter, "wsd_slow_disconnects_total", "", "Connections closed because they did not read.";
+        limited_size: Counter, "wsd_limit_disconnects_total", "reason=\"message\"", "Connections closed because they went over a limit.";
+        limited_messages: Counter, "wsd_limit_disconnects_total", "reason=\"messages_per_second\"", "Connections closed because they went over a limit.";
+        limited_bytes: Counter, "wsd_limit_disconnects_total", "reason=\"bytes_per_second\"", "Connections closed because they went over a limit.";
         subscribe_refused: Counter, "wsd_subscribe_refused_total", "", "Subscriptions refused.";
         gaps: Counter, "wsd_gaps_total", "", "Times that a channel missed publications that cannot be had again.";
         effects_too_deep: Counter, "wsd_hook_effects_dropped_total", "", "Effects of hooks dropped because hooks caused hooks too deep.";
@@ -140,6 +145,8 @@ metrics! {
         reloads_refused: Counter, "wsd_reloads_total", "result=\"refused\"", "Reloads.";
         reload_ok: Gauge, "wsd_last_reload_successful", "", "Whether the last reload succeeded.";
         refused_full: Counter, "wsd_refused_total", "reason=\"connections\"", "Handshakes refused.";
+        refused_address: Counter, "wsd_refused_total", "reason=\"connections_per_address\"", "Handshakes refused.";
+        refused_rate: Counter, "wsd_refused_total", "reason=\"accept_rate\"", "Handshakes refused.";
         broker_up: Gauge, "wsd_broker_up", "", "Whether the broker takes publishes and delivers.";
         broker_reconnects: Counter, "wsd_broker_reconnects_total", "", "Times that the link to the broker was made again.";
         broker_buffer_bytes: Gauge, "wsd_broker_buffer_bytes", "", "Bytes of publishes that wait for the broker.";

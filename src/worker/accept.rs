@@ -1,5 +1,9 @@
 //! The acceptor: one thread that owns all listeners and hands each connection to the worker with the fewest.
 //!
+//! It refuses by itself what is over `limits.connections`, `limits.accept_rate` or, as far as the socket tells the address,
+//! `limits.connections_per_address`: the answer goes out before anything is read, so no worker hears of it, and nobody can
+//! hold a place by saying nothing. It waits while [`HANDSHAKES`](super::counts::HANDSHAKES) are in flight.
+//!
 //! # Why one acceptor
 //!
 //! One inherited socket that all workers poll wakes all of them and balances badly, `SO_REUSEPORT` exists neither for
@@ -10,16 +14,22 @@ use std::io;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::clock;
+use super::counts::{Counts, Ticket};
 use super::inbox::Inbox;
 use super::message::{Message, Socket};
-use crate::log::Limiter;
+use super::pace::Pace;
+use super::remote::Remote;
+use super::turned_away::TurnedAway;
+use crate::config::{Cidr, Config};
+use crate::log::{INTERVAL, Limiter};
 use crate::wire::Refusal;
 
 /// A listening socket, non-blocking.
@@ -31,91 +41,20 @@ pub enum Listener {
     Unix(UnixListener),
 }
 
-/// What the node counts of its connections.
-#[derive(Debug)]
-pub struct Counts {
-    /// `limits.connections`, or what the file descriptors allow.
-    limit: AtomicUsize,
-    /// Connections of each worker, from accept to the last byte.
-    workers: Box<[AtomicUsize]>,
-    /// Connections that are there only to be refused.
-    refusing: AtomicUsize,
-    /// How many were refused because of the limit.
-    refused: AtomicU64,
-    accepting: AtomicBool,
+/// What the acceptor goes by besides the [`Counts`]. A reload changes it.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    trusted_proxies: Vec<Cidr>,
+    accept_rate: u64,
 }
 
-impl Counts {
-    /// Of a node with so many workers.
+impl Rules {
+    /// What a configuration says.
     #[must_use]
-    pub fn new(workers: usize, limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            limit: AtomicUsize::new(limit),
-            workers: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
-            refusing: AtomicUsize::new(0),
-            refused: AtomicU64::new(0),
-            accepting: AtomicBool::new(true),
-        })
-    }
-
-    /// Connections of all workers.
-    #[must_use]
-    pub fn connections(&self) -> usize {
-        self.workers
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed))
-            .sum()
-    }
-
-    /// How many were refused because of the limit.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
-
-    /// A reload changed `limits.connections`.
-    pub fn set_limit(&self, limit: usize) {
-        self.limit.store(limit, Ordering::Relaxed);
-    }
-
-    fn fewest(&self) -> usize {
-        let counts = self
-            .workers
-            .iter()
-            .map(|count| count.load(Ordering::Relaxed));
-        counts
-            .enumerate()
-            .min_by_key(|(_, count)| *count)
-            .map_or(0, |(index, _)| index)
-    }
-}
-
-/// A connection's place in the counts, given back when it is dropped.
-#[derive(Debug)]
-pub struct Ticket {
-    counts: Arc<Counts>,
-    /// `None`: the node is full, and it is to hear so.
-    worker: Option<usize>,
-}
-
-impl Ticket {
-    /// What a connection over the limit is answered.
-    #[must_use]
-    pub fn refusal(&self) -> Option<Refusal> {
-        self.worker
-            .is_none()
-            .then(|| Refusal::new(503, "too many connections").with("Retry-After", "5"))
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        let count = match self.worker {
-            Some(worker) => self.counts.workers.get(worker),
-            None => Some(&self.counts.refusing),
-        };
-        if let Some(count) = count {
-            count.fetch_sub(1, Ordering::Relaxed);
+    pub fn new(config: &Config) -> Self {
+        Self {
+            trusted_proxies: config.listen.trusted_proxies.clone(),
+            accept_rate: config.limits.accept_rate.into(),
         }
     }
 }
@@ -124,13 +63,10 @@ impl Drop for Ticket {
 #[derive(Debug)]
 pub struct Acceptor {
     counts: Arc<Counts>,
+    rules: Sender<Rules>,
     waker: Arc<Waker>,
     thread: Option<JoinHandle<()>>,
 }
-
-/// Over the limit so many more are answered with 503; those beyond are closed at once, as every answer takes a
-/// descriptor. The reserve of descriptors in `daemon` covers them.
-pub const REFUSING: usize = 64;
 
 const WAKER: Token = Token(usize::MAX);
 
@@ -140,6 +76,7 @@ impl Acceptor {
         listeners: Vec<Listener>,
         inboxes: Vec<Arc<Inbox>>,
         counts: Arc<Counts>,
+        rules: Rules,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
@@ -149,11 +86,16 @@ impl Acceptor {
             source.register(&poll, Token(index))?;
             sources.push(source);
         }
+        let (sender, new_rules) = channel();
         let mut accept = Accept {
             poll,
             sources,
             inboxes,
             counts: Arc::clone(&counts),
+            rules,
+            new_rules,
+            rate: Pace::default(),
+            turned_away: TurnedAway::default(),
             full: false,
             told: Limiter::new(),
         };
@@ -162,9 +104,16 @@ impl Acceptor {
             .spawn(move || accept.run())?;
         Ok(Self {
             counts,
+            rules: sender,
             waker,
             thread: Some(thread),
         })
+    }
+
+    /// A reload changed what it goes by.
+    pub fn set_rules(&self, rules: Rules) {
+        // Without its thread there is nobody to tell and nothing to accept; it looks at them before the next connection.
+        let _ = self.rules.send(rules);
     }
 
     /// Stops accepting and closes the listeners; returns when that is done.
@@ -216,25 +165,45 @@ impl Source {
     }
 }
 
+/// What is said about a limit at most once a minute: at the border connections come and go many times a second.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+enum Told {
+    Connections,
+    NoRoom,
+    Rate,
+}
+
 struct Accept {
     poll: Poll,
     sources: Vec<Source>,
     inboxes: Vec<Arc<Inbox>>,
     counts: Arc<Counts>,
-    /// Whether the limit is reached.
+    rules: Rules,
+    new_rules: Receiver<Rules>,
+    /// Of `limits.accept_rate`.
+    rate: Pace,
+    turned_away: TurnedAway,
+    /// Whether `limits.connections` is reached.
     full: bool,
-    /// Says once a minute that the limit is reached (true), or that the system has no room (false): at the border
-    /// connections come and go many times a second.
-    told: Limiter<bool>,
+    told: Limiter<Told>,
 }
 
 impl Accept {
     fn run(&mut self) {
         let mut events = Events::with_capacity(64);
-        // Listeners that could not accept for lack of descriptors or memory are tried again after a while.
+        // Listeners that could not accept for lack of descriptors, memory or handshakes are tried again after a while.
         let mut again: Option<Duration> = None;
+        let mut tell_at = clock::now() + INTERVAL;
         while self.counts.accepting.load(Ordering::SeqCst) {
-            match self.poll.poll(&mut events, again) {
+            let now = clock::now();
+            let due = self.turned_away.poll_timeout().into_iter().chain([tell_at]);
+            let wait = due.min().map(|due| due.saturating_duration_since(now));
+            // Rounded up, as the poll counts in milliseconds.
+            let wait = wait.map(|wait| wait + Duration::from_millis(1));
+            match self
+                .poll
+                .poll(&mut events, wait.into_iter().chain(again).min())
+            {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
@@ -242,78 +211,115 @@ impl Accept {
                     return;
                 }
             }
-            let mut short = false;
-            for index in 0..self.sources.len() {
-                short |= self.accept_all(index);
+            let now = clock::now();
+            self.turned_away.handle_timeout(now);
+            if tell_at <= now {
+                self.counts.refusals.handle_timeout(now);
+                tell_at = now + INTERVAL;
             }
-            again = short.then_some(RETRY);
+            again = None;
+            for index in 0..self.sources.len() {
+                let short = self.accept_all(index);
+                again = again.into_iter().chain(short).min();
+            }
         }
     }
 
-    /// Accepts until nobody waits; true if the system had no room for more.
-    fn accept_all(&mut self, index: usize) -> bool {
-        let Some(source) = self.sources.get(index) else {
-            return false;
-        };
+    /// Accepts until nobody waits; if there was no room for more, after which time to try again.
+    fn accept_all(&mut self, index: usize) -> Option<Duration> {
+        let source = self.sources.get(index)?;
         loop {
             if !self.counts.accepting.load(Ordering::Relaxed) {
-                return false;
+                return None;
+            }
+            if self.counts.is_busy() {
+                return Some(BUSY);
             }
             let socket = match source.accept() {
                 Ok(socket) => socket,
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return false,
+                    io::ErrorKind::WouldBlock => return None,
                     // The client has gone again.
                     io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted => continue,
                     _ => {
-                        if self.told.allow(clock::now(), false).is_some() {
+                        if self.told.allow(clock::now(), Told::NoRoom).is_some() {
                             tracing::warn!(target: "listen", event = "limit_reached", "a connection could not be accepted: {error}");
                         }
-                        return true;
+                        return Some(RETRY);
                     }
                 },
             };
-            let Some(ticket) = take_ticket(&self.counts) else {
-                continue;
-            };
-            let full = ticket.worker.is_none();
-            if full != self.full {
-                let limit = self.counts.limit.load(Ordering::Relaxed);
-                if !full {
-                    tracing::debug!(target: "listen", "connections below the limit ({limit}) again");
-                } else if self.told.allow(clock::now(), true).is_some() {
-                    tracing::warn!(target: "listen", event = "limit_reached", "connections at the limit ({limit}): refusing new ones");
-                }
-                self.full = full;
+            while let Ok(rules) = self.new_rules.try_recv() {
+                self.rules = rules;
             }
-            let worker = ticket.worker.unwrap_or_else(|| self.counts.fewest());
-            if let Some(inbox) = self.inboxes.get(worker) {
-                inbox.push(Message::Accept(socket, ticket));
+            let remote = match &socket {
+                Socket::Tcp(_, address) => Remote::tcp(*address, &self.rules.trusted_proxies),
+                Socket::Unix(_) => Remote::unix(),
+            };
+            let now = clock::now();
+            let admitted = admit(&self.counts, &self.rules, &mut self.rate, &remote, now);
+            let full = matches!(admitted, Err((Some(Told::Connections), _)));
+            if self.full && !full {
+                let limit = self.counts.limit();
+                tracing::debug!(target: "listen", "connections below the limit ({limit}) again");
+            }
+            let first = full && !self.full;
+            self.full = full;
+            match admitted {
+                Ok(ticket) => {
+                    if let Some(inbox) = self.inboxes.get(ticket.worker().index()) {
+                        inbox.push(Message::Accept(socket, ticket));
+                    }
+                }
+                Err((told, refusal)) => {
+                    match told {
+                        Some(Told::Connections)
+                            if first && self.told.allow(now, Told::Connections).is_some() =>
+                        {
+                            let limit = self.counts.limit();
+                            tracing::warn!(target: "listen", event = "limit_reached", "connections at the limit ({limit}): refusing new ones");
+                        }
+                        Some(Told::Rate) if self.told.allow(now, Told::Rate).is_some() => {
+                            let rate = self.rules.accept_rate;
+                            tracing::warn!(target: "listen", event = "limit_reached", "handshakes at limits.accept_rate ({rate} a second): refusing what is over it");
+                        }
+                        _ => {}
+                    }
+                    self.counts.refusals.answered(now, &remote, &refusal);
+                    self.turned_away.push(now, socket, &refusal);
+                }
             }
         }
     }
 }
 
-/// A place for one more connection; `None`: it is to be closed without an answer.
-fn take_ticket(counts: &Arc<Counts>) -> Option<Ticket> {
-    if counts.connections() < counts.limit.load(Ordering::Relaxed) {
-        let worker = counts.fewest();
-        counts.workers.get(worker)?.fetch_add(1, Ordering::Relaxed);
-        return Some(Ticket {
-            counts: Arc::clone(counts),
-            worker: Some(worker),
-        });
+/// A place for one more connection, or the answer that there is none, with what the operator is to be told of.
+fn admit(
+    counts: &Arc<Counts>,
+    rules: &Rules,
+    rate: &mut Pace,
+    remote: &Remote,
+    now: Instant,
+) -> Result<Ticket, (Option<Told>, Refusal)> {
+    let Some(mut ticket) = counts.take_ticket() else {
+        counts.refused_full.fetch_add(1, Ordering::Relaxed);
+        let refusal = Refusal::new(503, "too many connections").with("Retry-After", "5");
+        return Err((Some(Told::Connections), refusal));
+    };
+    // Before the rate: who has too many connections takes nothing from the others.
+    ticket
+        .count_for(remote.key())
+        .map_err(|refusal| (None, refusal))?;
+    if !rate.take(now, 1, rules.accept_rate, rules.accept_rate) {
+        counts.refused_rate.fetch_add(1, Ordering::Relaxed);
+        let refusal = Refusal::new(503, "too many handshakes at once").with("Retry-After", "1");
+        return Err((Some(Told::Rate), refusal));
     }
-    counts.refused.fetch_add(1, Ordering::Relaxed);
-    if counts.refusing.load(Ordering::Relaxed) >= REFUSING {
-        return None;
-    }
-    counts.refusing.fetch_add(1, Ordering::Relaxed);
-    Some(Ticket {
-        counts: Arc::clone(counts),
-        worker: None,
-    })
+    Ok(ticket)
 }
 
 /// How long to wait when the system has no room for a connection.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// How long to wait when too many handshakes are in flight.
+const BUSY: Duration = Duration::from_millis(10);

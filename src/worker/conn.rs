@@ -12,19 +12,20 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpStream, UnixStream, tcp, unix};
 
-use super::accept::Ticket;
 use super::conns::Conn;
+use super::counts::Ticket;
 use super::link::{Link, Signals, Writer};
 use super::message::Socket;
-use super::state::Remote;
+use super::open::open;
+use super::remote::Remote;
 use super::{READ_BYTES, Worker, clock};
 use crate::config::Config;
 use crate::types::{ChannelName, Close, ConnId};
-use crate::wire::{Event, Refusal, Session, SessionLimits, handshake};
+use crate::wire::{Event, ProtocolError, Session, SessionLimits};
 
 /// How long a connection that has ended may take to read its last bytes and to hang up.
 const LINGER: Duration = Duration::from_secs(1);
@@ -36,7 +37,7 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 const HOOK_TURN: Duration = Duration::from_millis(5);
 
 /// The half of a socket that is read.
-enum Reader {
+pub(super) enum Reader {
     Tcp(tcp::OwnedReadHalf),
     Unix(unix::OwnedReadHalf),
 }
@@ -56,15 +57,9 @@ pub(super) fn accept(worker: &Rc<Worker>, socket: Socket, ticket: Ticket) {
     let (socket, remote) = match socket {
         Socket::Tcp(stream, address) => (
             TcpStream::from_std(stream).map(split_tcp),
-            Remote {
-                ip: address.ip().to_canonical().to_string(),
-                port: address.port(),
-            },
+            Remote::tcp(address, &worker.state().config().listen.trusted_proxies),
         ),
-        Socket::Unix(stream) => (
-            UnixStream::from_std(stream).map(split_unix),
-            Remote::default(),
-        ),
+        Socket::Unix(stream) => (UnixStream::from_std(stream).map(split_unix), Remote::unix()),
     };
     let (reader, writer) = match socket {
         Ok(halves) => halves,
@@ -81,7 +76,7 @@ pub(super) fn accept(worker: &Rc<Worker>, socket: Socket, ticket: Ticket) {
         id,
         ended: Cell::new(false),
     };
-    tokio::task::spawn_local(serve(guard, link, reader, remote, ticket));
+    tokio::task::spawn_local(serve(guard, link, reader, Box::new(remote), ticket));
 }
 
 /// Takes the worker's end of a connection of wsd's own, to which a channel's publications go.
@@ -149,14 +144,14 @@ impl Drop for Guard {
 }
 
 /// What the task owns of the connection.
-struct Reading {
-    reader: Reader,
+pub(super) struct Reading {
+    pub(super) reader: Reader,
     /// The beginning of a frame whose rest has not come. Empty for a quiet connection.
-    pending: BytesMut,
+    pub(super) pending: BytesMut,
 }
 
 /// Why a task woke.
-enum Wake {
+pub(super) enum Wake {
     /// The connection is lost, or nothing more comes.
     End,
     /// Bytes were read; they stand behind those that were pending.
@@ -166,7 +161,7 @@ enum Wake {
 }
 
 /// Waits for bytes or a signal, and for a full socket to take more.
-async fn next(worker: &Worker, link: &Link, reading: &mut Reading) -> Wake {
+pub(super) async fn next(worker: &Worker, link: &Link, reading: &mut Reading) -> Wake {
     poll_fn(|cx| {
         let signals = link.take_signals();
         if !signals.is_empty() {
@@ -178,9 +173,13 @@ async fn next(worker: &Worker, link: &Link, reading: &mut Reading) -> Wake {
             worker.state().mark_dirty(link.id);
             worker.flush.wake();
         }
-        if worker.state().is_held() {
-            return Poll::Pending;
-        }
+        let counts_bytes = {
+            let state = worker.state();
+            if state.is_held() {
+                return Poll::Pending;
+            }
+            state.counts_bytes()
+        };
         let mut buffer = std::mem::take(&mut *worker.buffer.borrow_mut());
         buffer.clear();
         buffer.reserve(READ_BYTES);
@@ -189,6 +188,9 @@ async fn next(worker: &Worker, link: &Link, reading: &mut Reading) -> Wake {
             Poll::Ready(Ok(read)) if read > 0 => {
                 worker.metrics.bytes_received.add(read as u64);
                 link.received.set(link.received.get() + read as u64);
+                if counts_bytes {
+                    worker.state().on_bytes(clock::now(), link.id, read);
+                }
                 if reading.pending.capacity() > 0 {
                     reading.pending = BytesMut::new();
                 }
@@ -207,30 +209,30 @@ async fn next(worker: &Worker, link: &Link, reading: &mut Reading) -> Wake {
     .await
 }
 
-async fn serve(guard: Guard, link: Rc<Link>, reader: Reader, remote: Remote, ticket: Ticket) {
+async fn serve(
+    guard: Guard,
+    link: Rc<Link>,
+    reader: Reader,
+    remote: Box<Remote>,
+    mut ticket: Ticket,
+) {
     let worker = Rc::clone(&guard.worker);
     let mut reading = Reading {
         reader,
         pending: BytesMut::new(),
     };
+    let end = || drop(guard.end(&Close::REFUSED));
     // Boxed, so that what a handshake needs is given back after it.
-    let opened = Box::pin(open(&worker, &link, &mut reading, &remote, &ticket)).await;
-    if let Err(refusal) = opened {
-        guard.end(&Close::REFUSED);
-        if let Some(refusal) = refusal {
-            let text = if remote.ip.is_empty() {
-                "unix"
-            } else {
-                &remote.ip
-            };
-            worker
-                .reporter
-                .borrow_mut()
-                .refused(clock::now(), text, &refusal);
-            let mut answer = Vec::new();
-            refusal.encode(&mut answer);
-            Box::pin(say_goodbye(&link, &mut reading.reader, answer)).await;
-        }
+    if !Box::pin(open(
+        &worker,
+        &link,
+        &mut reading,
+        *remote,
+        &mut ticket,
+        end,
+    ))
+    .await
+    {
         return;
     }
     log_open(&worker, &link);
@@ -252,51 +254,6 @@ async fn serve(guard: Guard, link: Rc<Link>, reader: Reader, remote: Remote, tic
     }
 }
 
-/// Reads the request and has it answered; `Err(None)` if there is nobody to answer.
-async fn open(
-    worker: &Worker,
-    link: &Link,
-    reading: &mut Reading,
-    remote: &Remote,
-    ticket: &Ticket,
-) -> Result<(), Option<Refusal>> {
-    loop {
-        let mut bytes = match next(worker, link, reading).await {
-            Wake::End => return Err(None),
-            Wake::Signals(signals) if signals.has(Signals::HANDSHAKE_TIMEOUT) => {
-                worker.metrics.refused_timeout.inc();
-                return Err(Some(Refusal::new(408, "the request did not come in time")));
-            }
-            Wake::Signals(signals) if signals.has(Signals::ABORT) => return Err(None),
-            Wake::Signals(_) => continue,
-            Wake::Read(bytes) => bytes,
-        };
-        let parsed = handshake::parse(&bytes);
-        if let Ok(Some((_, consumed))) = &parsed {
-            bytes.advance(*consumed);
-        }
-        // What follows the request is the first frames, or else it is the beginning of the request.
-        reading.pending = BytesMut::from(&*bytes);
-        give_back(worker, bytes);
-        let upgrade = match parsed {
-            Ok(None) => continue,
-            Ok(Some((upgrade, _))) => upgrade,
-            Err(refusal) => {
-                worker.metrics.refused_request.inc();
-                return Err(Some(refusal));
-            }
-        };
-        if let Some(refusal) = ticket.refusal() {
-            return Err(Some(refusal));
-        }
-        let result = worker
-            .state()
-            .on_upgrade(clock::now(), link.id, &upgrade, remote);
-        worker.settle();
-        return result.map(|_| ()).map_err(Some);
-    }
-}
-
 /// Everything from the 101 to the last event of the session. Returns how it ended.
 async fn converse(
     worker: &Worker,
@@ -307,6 +264,9 @@ async fn converse(
     let id = link.id;
     // What came with the request.
     let mut input = std::mem::take(&mut reading.pending);
+    if worker.state().counts_bytes() {
+        worker.state().on_bytes(clock::now(), id, input.len());
+    }
     loop {
         let full = input.len() >= READ_BYTES;
         if !input.is_empty() {
@@ -379,14 +339,19 @@ fn handle(worker: &Worker, id: ConnId, session: &mut Session) -> Handled {
                 }
             }
             Event::Reply(frame) => state.send_control(id, &frame),
-            Event::Closed(close) => return Handled::Closed(close),
+            Event::Closed(close) => {
+                if close == ProtocolError::TooBig.close() {
+                    worker.metrics.limited_size.inc();
+                }
+                return Handled::Closed(close);
+            }
         }
     }
     Handled::All
 }
 
 /// Gives the buffer back to the worker, for the next connection that reads.
-fn give_back(worker: &Worker, mut buffer: BytesMut) {
+pub(super) fn give_back(worker: &Worker, mut buffer: BytesMut) {
     if buffer.capacity() > 0 {
         buffer.clear();
         *worker.buffer.borrow_mut() = buffer;
@@ -403,7 +368,7 @@ async fn again(worker: &Worker) {
 }
 
 /// Writes the last bytes and waits for the peer to hang up: an end with bytes unread would take them back (RFC 9112 §9.6).
-async fn say_goodbye(link: &Link, reader: &mut Reader, bytes: Vec<u8>) {
+pub(super) async fn say_goodbye(link: &Link, reader: &mut Reader, bytes: Vec<u8>) {
     let goodbye = async {
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::outbox::Outbox;
+use super::pace::Pace;
 use crate::config::Route;
 use crate::pipeline::Peer;
 use crate::types::{Close, ConnId};
@@ -46,6 +47,17 @@ pub struct Conn {
     pub close: Option<Close>,
     /// A connection of wsd's own (`wsd subscribe`): no hook is asked, it is not counted.
     pub internal: bool,
+    /// How much it has sent lately; `None` until a limit asks.
+    pub paces: Option<Box<Paces>>,
+}
+
+/// What of a connection has a limit a second.
+#[derive(Debug, Default)]
+pub struct Paces {
+    /// `limits.bytes_per_second`
+    pub bytes: Pace,
+    /// `limits.messages_per_second`
+    pub messages: Pace,
 }
 
 /// What stands in a slot.
@@ -188,6 +200,15 @@ impl ConnTable {
                 }),
                 Entry::Free => None,
             })
+    }
+
+    /// Names whose request has not come yet.
+    #[must_use]
+    pub const fn pending_count(&self) -> usize {
+        self.slots
+            .len()
+            .saturating_sub(self.free.len())
+            .saturating_sub(self.open)
     }
 
     /// Open connections.

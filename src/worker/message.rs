@@ -48,7 +48,7 @@ impl std::fmt::Debug for Prepared {
 #[derive(Debug)]
 pub enum Message {
     /// The acceptor has a connection for it.
-    Accept(Socket, super::accept::Ticket),
+    Accept(Socket, super::counts::Ticket),
     /// A connection of wsd's own that gets what is published in a channel.
     Attach(std::os::unix::net::UnixStream, ChannelName),
     /// For homes here, in order.

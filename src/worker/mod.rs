@@ -1,22 +1,28 @@
 //! One thread: it reads, decides, writes. It shares nothing with the others but what comes through inboxes.
 //!
-//! `state/` takes every decision and never sees a socket; `conn.rs` is one task per connection, which only reads;
-//! `flush.rs` is one task per worker, which only writes; this file starts the thread and joins them. A panic in one
-//! connection's own code (its session) ends that connection; one while the state is borrowed ends the process, because
-//! its indexes can no longer be trusted, and systemd starts it again.
+//! `state/` takes every decision and never sees a socket; `conn.rs` is one task per connection, which only reads, and
+//! begins with `open.rs`; `flush.rs` is one task per worker, which only writes; this file starts the thread and joins
+//! them. A panic in one connection's own code (its session) ends that connection; one while the state is borrowed ends
+//! the process, because its indexes can no longer be trusted, and systemd starts it again.
 
 pub mod accept;
 pub mod clock;
 mod conn;
 pub mod conns;
+pub mod counts;
 mod flush;
 pub mod inbox;
 mod link;
 pub mod message;
+mod open;
 pub mod outbox;
+pub mod pace;
+mod refusals;
+pub mod remote;
 mod report;
 pub mod run;
 pub mod state;
+pub mod turned_away;
 pub mod wheel;
 
 use std::cell::{Cell, RefCell, RefMut};

@@ -1,21 +1,18 @@
-//! What a worker says to the log of what strangers and scripts can cause at will: refused handshakes and failures of
-//! hooks, the first of each kind at once, then one a minute with a count.
+//! What a worker says to the log of what scripts can cause at will: failures of hooks, the first of each kind at once, then
+//! one a minute with a count. (Refused handshakes, likewise for the whole node: `refusals.rs`.)
 //!
 //! [pure] The worker gives the time, and calls [`Reporter::handle_timeout`] when [`Reporter::poll_timeout`] has come, so
 //! that the last of a burst are told too. What is a kind of its own and how many are told apart is `log::Limiter`'s.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use crate::log::{INTERVAL, Limiter};
 use crate::pipeline::{Fault, Hook, HookError};
-use crate::wire::Refusal;
 
 /// What a worker says to the log.
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
     failures: Limiter<Failure>,
-    refusals: Limiter<Reason>,
     /// When to look for what was not told; `None` while there is nothing.
     due: Option<Instant>,
 }
@@ -28,9 +25,6 @@ struct Failure {
     line: u32,
     script: String,
 }
-
-/// Status and text of a refusal.
-type Reason = (u16, Cow<'static, str>);
 
 impl Reporter {
     /// A hook failed or was cut.
@@ -55,25 +49,6 @@ impl Reporter {
             wsd_script = error.script.as_str(),
             wsd_line = error.line,
             "{error}{}{traceback}",
-            more(untold)
-        );
-    }
-
-    /// A handshake was refused.
-    pub(super) fn refused(&mut self, now: Instant, remote: &str, refusal: &Refusal) {
-        let reason = (refusal.status, refusal.text.clone());
-        let Some(untold) = self.refusals.allow(now, reason) else {
-            self.suppressed(now);
-            return;
-        };
-        tracing::info!(
-            target: "conn",
-            event = "handshake_refused",
-            wsd_remote = remote,
-            wsd_status = refusal.status,
-            "handshake refused: {} {}{}",
-            refusal.status,
-            refusal.text,
             more(untold)
         );
     }
@@ -113,21 +88,7 @@ impl Reporter {
                 more(untold)
             );
         }
-        while let Some((reason, untold)) = self.refusals.poll_suppressed(now) {
-            let (status, text) = reason.unwrap_or((0, Cow::Borrowed("for many reasons")));
-            let status = if status == 0 {
-                String::new()
-            } else {
-                format!("{status} ")
-            };
-            tracing::info!(
-                target: "conn",
-                event = "handshake_refused",
-                "handshakes refused: {status}{text}{}",
-                more(untold)
-            );
-        }
-        let left = self.failures.has_suppressed() || self.refusals.has_suppressed();
+        let left = self.failures.has_suppressed();
         self.due = left.then(|| now + INTERVAL);
     }
 
@@ -145,7 +106,7 @@ const fn event(fault: Fault) -> &'static str {
 }
 
 /// How many were not logged.
-fn more(untold: u64) -> String {
+pub(super) fn more(untold: u64) -> String {
     if untold == 0 {
         String::new()
     } else {
@@ -164,11 +125,6 @@ mod tests {
         #[expect(clippy::disallowed_methods, reason = "any time will do")]
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let refusal = Refusal::new(401, "who are you");
-        reporter.refused(at(0), "10.0.0.1", &refusal);
-        assert_eq!(reporter.poll_timeout(), None);
-        reporter.refused(at(5), "10.0.0.2", &refusal);
-        assert_eq!(reporter.poll_timeout(), Some(at(65)));
         let error = HookError {
             fault: Fault::Failed,
             script: "a.lua".to_owned(),
@@ -177,15 +133,14 @@ mod tests {
             text: "no".to_owned(),
             traceback: None,
         };
-        reporter.hook(at(30), &error);
-        reporter.hook(at(31), &error);
+        reporter.hook(at(0), &error);
+        assert_eq!(reporter.poll_timeout(), None);
+        reporter.hook(at(5), &error);
+        assert_eq!(reporter.poll_timeout(), Some(at(65)));
         reporter.handle_timeout(at(64));
-        assert!(reporter.refusals.has_suppressed());
+        assert!(reporter.failures.has_suppressed());
         reporter.handle_timeout(at(65));
-        assert!(!reporter.refusals.has_suppressed());
-        // The other one's minute is not over.
-        assert_eq!(reporter.poll_timeout(), Some(at(125)));
-        reporter.handle_timeout(at(125));
+        assert!(!reporter.failures.has_suppressed());
         assert_eq!(reporter.poll_timeout(), None);
     }
 }

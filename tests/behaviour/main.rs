@@ -37,6 +37,7 @@ mod limits;
 mod many_workers;
 mod messages;
 mod origin;
+mod proxies;
 mod reload;
 mod routes;
 mod script;

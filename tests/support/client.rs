@@ -4,7 +4,7 @@
 //! it gets: unmasked, no reserved bit, no unknown opcode. It answers nothing by itself.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -59,6 +59,16 @@ impl Stream {
         let socket =
             socket2::Socket::new(socket2::Domain::for_address(address), kind, None).unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(&address.into()).unwrap();
+        Self::Tcp(socket.into())
+    }
+
+    /// Over TCP from that address, of which loopback has 16 million.
+    pub(crate) fn tcp_from(source: IpAddr, address: SocketAddr) -> Self {
+        let kind = socket2::Type::STREAM;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), kind, None).unwrap();
+        socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
         socket.connect(&address.into()).unwrap();
         Self::Tcp(socket.into())
     }

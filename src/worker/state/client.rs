@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::super::conns::{Conn, Phase};
 use super::super::outbox::Outbox;
+use super::super::remote::Remote;
 use super::super::run::Run;
 use super::super::wheel::Timer;
 use super::{Output, State, current, mark};
@@ -17,15 +18,6 @@ use crate::pipeline::{Admission, Effect, Hook, MessageOutcome, Peer, Who};
 use crate::types::{ChannelName, Close, ConnId, Payload, StagesId};
 use crate::wire::{Refusal, Upgrade, handshake};
 
-/// Where a connection comes from.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Remote {
-    /// As text; empty for a Unix socket.
-    pub ip: String,
-    /// 0 for a Unix socket.
-    pub port: u16,
-}
-
 /// A handshake that was let in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Accepted;
@@ -33,12 +25,9 @@ pub struct Accepted;
 impl State {
     /// A socket was accepted; its request has not come yet.
     pub fn on_accept(&mut self, now: Instant) -> ConnId {
+        let timeout = self.handshake_time();
         let id = self.conns.reserve();
-        self.wheel.set(
-            now + self.config.listen.handshake_timeout,
-            id,
-            Timer::Handshake,
-        );
+        self.wheel.set(now + timeout, id, Timer::Handshake);
         id
     }
 
@@ -61,12 +50,14 @@ impl State {
         };
         let mut peer = Peer {
             origin: self.place.origin(id),
-            ip: remote.ip.as_str().into(),
+            ip: remote
+                .ip
+                .map_or_else(|| "".into(), |ip| ip.to_string().into()),
             port: remote.port,
             path: upgrade.path.as_str().into(),
             route: Arc::clone(&found.route.name),
             params: found.params,
-            secure: false,
+            secure: remote.secure,
             protocols: upgrade
                 .protocols
                 .iter()
@@ -101,6 +92,7 @@ impl State {
             opened: now,
             close: None,
             internal: false,
+            paces: None,
         };
         self.conns.open(id, conn);
         self.metrics.accepted.inc();
@@ -142,6 +134,7 @@ impl State {
             opened: now,
             close: None,
             internal: true,
+            paces: None,
         };
         self.conns.open(id, conn);
         // It sees this first, as soon as its subscription is live.
@@ -153,6 +146,9 @@ impl State {
 
     /// A client sent a message. Returns whether a hook was asked, which takes time.
     pub fn on_message(&mut self, now: Instant, id: ConnId, payload: Payload) -> bool {
+        if self.config.limits.messages_per_second != 0 && !self.keeps_pace(now, id) {
+            return false;
+        }
         let Some(conn) = self.conns.get(id) else {
             return false;
         };
@@ -299,23 +295,6 @@ impl State {
         if sooner {
             conn.expire_tick = Some(self.wheel.set(at, id, Timer::Expire));
         }
-    }
-
-    fn check_origin(&self, upgrade: &Upgrade) -> Result<(), Refusal> {
-        let origins = &self.config.limits.origins;
-        if origins.is_empty() {
-            return Ok(());
-        }
-        let Some(origin) = upgrade.header("origin") else {
-            return Ok(());
-        };
-        let allowed = std::str::from_utf8(origin)
-            .is_ok_and(|origin| origins.iter().any(|pattern| pattern.matches(origin)));
-        if allowed {
-            return Ok(());
-        }
-        self.metrics.refused_origin.inc();
-        Err(Refusal::new(403, "this origin may not connect"))
     }
 
     /// Asks `on_connect`. What it assigned is in `peer` then; the rest of its effects is returned.

@@ -2,7 +2,7 @@
 //!
 //! [pure] The shell says what happened with `on_*` and then does what [`State::poll_output`], [`State::take_outbound`]
 //! and [`State::take_commands`] ask. It is borrowed for the length of one call, never across an `.await`. Split by input:
-//! `client.rs` what a connection does, `subscribe.rs` joining and leaving, `publish.rs` a message's way to its channel's
+//! `client.rs` what a connection does, `limits.rs` how much of it, `subscribe.rs` joining and leaving, `publish.rs` a message's way to its channel's
 //! home and through it, `delivery.rs` from there to the outboxes, `effects.rs` what hooks asked for, `reload.rs` the
 //! generations. The shell is `worker/conn.rs` and `worker/flush.rs`.
 
@@ -10,11 +10,12 @@ mod client;
 mod delivery;
 mod effects;
 mod generations;
+mod limits;
 mod publish;
 mod reload;
 mod subscribe;
 
-pub use client::{Accepted, Remote};
+pub use client::Accepted;
 pub use generations::Generations;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

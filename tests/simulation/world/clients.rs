@@ -4,7 +4,8 @@ use bytes::BytesMut;
 use wsd::types::{ChannelName, Close, ConnId, Payload, StagesId};
 use wsd::wire::{Event, Session, Upgrade};
 use wsd::worker::conns::Phase;
-use wsd::worker::state::{Remote, State};
+use wsd::worker::remote::Remote;
+use wsd::worker::state::State;
 
 use super::{World, limits};
 use crate::client::{Client, Stay};

@@ -1,0 +1,215 @@
+//! The beginning of a connection: from accept to the answer of its handshake.
+//!
+//! Reads what a trusted proxy says about it and the request, asks the state, and answers a refusal; the 101 is in the
+//! outbox. `conn.rs` calls [`open`] once for each connection and throws away what it needed. Until it is over the
+//! connection counts as a handshake in flight.
+
+use bytes::{Buf, BytesMut};
+
+use super::conn::{Reading, Wake, give_back, next, say_goodbye};
+use super::counts::Ticket;
+use super::link::{Link, Signals};
+use super::remote::Remote;
+use super::{Worker, clock};
+use crate::wire::proxy::ProxyError;
+use crate::wire::{Refusal, Upgrade, handshake, proxy};
+
+/// Why there is no connection.
+enum Refused {
+    /// The handshake is answered so.
+    Answered(Refusal),
+    /// A proxy broke its protocol: nobody would understand an answer.
+    Closed(ProxyError),
+    /// There is nobody to answer.
+    Gone,
+    /// The PROXY header has not come in time.
+    Late,
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self::Answered(refusal)
+    }
+}
+
+/// Reads the request and has it answered; the goodbye of one that was refused, after `end` was called.
+pub(super) async fn open(
+    worker: &Worker,
+    link: &Link,
+    reading: &mut Reading,
+    mut remote: Remote,
+    ticket: &mut Ticket,
+    end: impl FnOnce(),
+) -> bool {
+    let refused = match negotiate(worker, link, reading, &mut remote, ticket).await {
+        Ok(()) => {
+            ticket.opened();
+            return true;
+        }
+        Err(refused) => refused,
+    };
+    end();
+    let refusals = &ticket.counts().refusals;
+    let now = clock::now();
+    match refused {
+        Refused::Answered(refusal) => {
+            refusals.answered(now, &remote, &refusal);
+            let mut answer = Vec::new();
+            refusal.encode(&mut answer);
+            Box::pin(say_goodbye(link, &mut reading.reader, answer)).await;
+        }
+        Refused::Closed(error) => {
+            worker.metrics.refused_proxy.inc();
+            refusals.closed(now, &remote, error.to_string());
+        }
+        Refused::Late => {
+            worker.metrics.refused_timeout.inc();
+            refusals.closed(now, &remote, "the PROXY header did not come in time");
+        }
+        Refused::Gone => {}
+    }
+    false
+}
+
+async fn negotiate(
+    worker: &Worker,
+    link: &Link,
+    reading: &mut Reading,
+    remote: &mut Remote,
+    ticket: &mut Ticket,
+) -> Result<(), Refused> {
+    // The acceptor did so by the same address, unless a reload came between.
+    ticket.count_for(remote.key())?;
+    if remote.is_trusted() && worker.state().config().listen.proxy_protocol {
+        read_proxy_header(worker, link, reading, remote).await?;
+        ticket.count_for(remote.key())?;
+    }
+    let upgrade = read_request(worker, link, reading, remote, ticket).await?;
+    ticket.count_for(remote.key())?;
+    let result = worker
+        .state()
+        .on_upgrade(clock::now(), link.id, &upgrade, remote);
+    worker.settle();
+    result.map(|_| ()).map_err(Refused::Answered)
+}
+
+/// Waits for more of what is being read: all of it so far.
+async fn more(
+    worker: &Worker,
+    link: &Link,
+    reading: &mut Reading,
+    late: impl FnOnce() -> Refused,
+) -> Result<BytesMut, Refused> {
+    loop {
+        match next(worker, link, reading).await {
+            Wake::End => return Err(Refused::Gone),
+            Wake::Signals(signals) if signals.has(Signals::HANDSHAKE_TIMEOUT) => {
+                return Err(late());
+            }
+            Wake::Signals(signals) if signals.has(Signals::ABORT) => return Err(Refused::Gone),
+            Wake::Signals(_) => {}
+            Wake::Read(bytes) => return Ok(bytes),
+        }
+    }
+}
+
+/// Keeps what was not taken of `bytes`, after the first `taken`, for the next read.
+fn keep(worker: &Worker, reading: &mut Reading, mut bytes: BytesMut, taken: usize) {
+    bytes.advance(taken);
+    reading.pending = BytesMut::from(&*bytes);
+    give_back(worker, bytes);
+}
+
+async fn read_proxy_header(
+    worker: &Worker,
+    link: &Link,
+    reading: &mut Reading,
+    remote: &mut Remote,
+) -> Result<(), Refused> {
+    loop {
+        let bytes = more(worker, link, reading, || Refused::Late).await?;
+        let parsed = proxy::parse(&bytes);
+        let taken = parsed
+            .as_ref()
+            .map_or(0, |found| found.map_or(0, |(_, size)| size));
+        keep(worker, reading, bytes, taken);
+        if let Some((source, _)) = parsed.map_err(Refused::Closed)? {
+            let trusted = &worker.state().config().clone().listen.trusted_proxies;
+            remote.on_proxy_header(source, trusted);
+            return Ok(());
+        }
+    }
+}
+
+async fn read_request(
+    worker: &Worker,
+    link: &Link,
+    reading: &mut Reading,
+    remote: &mut Remote,
+    ticket: &Ticket,
+) -> Result<Upgrade, Refused> {
+    // What came with the PROXY header.
+    let mut bytes = std::mem::take(&mut reading.pending);
+    loop {
+        if !bytes.is_empty() {
+            if proxy::is_header(&bytes) {
+                worker.metrics.refused_request.inc();
+                return Err(unexpected_proxy_header(remote, ticket).into());
+            }
+            let parsed = handshake::parse(&bytes);
+            let taken = parsed
+                .as_ref()
+                .map_or(0, |found| found.as_ref().map_or(0, |(_, size)| *size));
+            // What follows the request is the first frames, or else it is the beginning of the request.
+            keep(worker, reading, bytes, taken);
+            match parsed {
+                Ok(None) => {}
+                Ok(Some((upgrade, _))) => {
+                    let trusted = &worker.state().config().clone().listen.trusted_proxies;
+                    if !remote.on_request(&upgrade, trusted) {
+                        not_believed(remote, ticket);
+                    }
+                    return Ok(upgrade);
+                }
+                Err(refusal) => {
+                    if refusal.status == 431 {
+                        worker.metrics.refused_size.inc();
+                    } else {
+                        worker.metrics.refused_request.inc();
+                    }
+                    return Err(refusal.into());
+                }
+            }
+        }
+        bytes = more(worker, link, reading, || {
+            worker.metrics.refused_timeout.inc();
+            Refusal::new(408, "the request did not come in time").into()
+        })
+        .await?;
+    }
+}
+
+/// The answer to a PROXY header where a request should begin.
+fn unexpected_proxy_header(remote: &Remote, ticket: &Ticket) -> Refusal {
+    if remote.is_trusted() {
+        return Refusal::new(
+            400,
+            "a PROXY header where none is expected: listen.proxy_protocol is off, or it came twice",
+        );
+    }
+    not_believed(remote, ticket);
+    Refusal::new(400, "a PROXY header from an address that is not trusted")
+}
+
+/// Says once that somebody speaks for others without being trusted.
+fn not_believed(remote: &Remote, ticket: &Ticket) {
+    if ticket.counts().tell_forwarded() {
+        tracing::warn!(
+            target: "listen",
+            event = "forwarded_ignored",
+            wsd_remote = %remote,
+            "a forwarding header from {remote} is not believed, as that address is not in listen.trusted_proxies: \
+             all that comes from there counts as {remote}"
+        );
+    }
+}
