@@ -11,7 +11,7 @@ use clap::{CommandFactory, Parser};
 
 /// A daemon that carries messages between WebSocket clients.
 #[derive(Debug, Parser)]
-#[command(name = "wsd", version, disable_help_subcommand = true)]
+#[command(name = "wsd", version)]
 #[command(
     after_help = "Without a subcommand: run.\n\nExit codes: 0 done, 1 failed, 2 usage, 70 a bug, 78 configuration or script refused."
 )]
@@ -36,6 +36,13 @@ pub(super) struct Args {
 }
 
 impl Args {
+    /// Writes the script that makes a shell complete what is here.
+    pub(super) fn completions(shell: clap_complete::Shell) -> String {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Self::command(), "wsd", &mut script);
+        String::from_utf8_lossy(&script).trim_end().to_owned()
+    }
+
     /// Parses a command line. Help and version come as errors too.
     pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let args = Self::try_parse_from(args)?;
@@ -60,7 +67,10 @@ impl Args {
 
     fn target(&self) -> Option<&Target> {
         match self.subcommand.as_ref()? {
-            Subcommand::Check(_) | Subcommand::Run | Subcommand::Test(_) => None,
+            Subcommand::Check(_)
+            | Subcommand::Completions { .. }
+            | Subcommand::Run
+            | Subcommand::Test(_) => None,
             Subcommand::Publish(options) => Some(&options.target),
             Subcommand::Reload(target) => Some(target),
             Subcommand::Status(options) => Some(&options.target),
@@ -87,6 +97,12 @@ impl Args {
 pub(super) enum Subcommand {
     /// Check configuration and scripts, without binding anything
     Check(Check),
+    /// Print what makes a shell complete wsd's commands; for packages
+    #[command(hide = true)]
+    Completions {
+        /// For which one
+        shell: clap_complete::Shell,
+    },
     /// Publish a message, as a client would
     Publish(Publish),
     /// Load configuration and scripts again; all or nothing
@@ -211,7 +227,6 @@ mod tests {
             "wsd run --socket /s",
             "wsd restart",
             "wsd drain",
-            "wsd help",
             "wsd publish",
             "wsd publish a b c",
             "wsd check --json",

@@ -77,6 +77,11 @@ fn dispatch(args: &Args) -> ExitCode {
     let done = match &args.subcommand {
         None | Some(Subcommand::Run) => return backend::run(&args.config()),
         Some(Subcommand::Check(options)) => check::run(&args.config(), *options),
+        Some(Subcommand::Completions { shell }) => {
+            // A reader that has gone has seen enough.
+            let _ = output::line(Args::completions(*shell));
+            Ok(())
+        }
         Some(Subcommand::Publish(options)) => publish::run(args, options),
         Some(Subcommand::Reload(target)) => reload::run(args, target),
         Some(Subcommand::Status(options)) => status::run(args, options),

@@ -3,11 +3,12 @@
 //! Each `golden/*.out` is one command: what was typed, standard output, standard error behind `! `, the exit code;
 //! `config_*.out` are what `check` says to the configuration of that name. `WSD_BLESS=1` writes the former anew; read
 //! the difference before it is committed. `daemon.rs` has the tools that talk to a daemon, over the real control socket,
-//! with a daemon of a few lines at its other end.
+//! with a daemon of a few lines at its other end; `packaging.rs` what packages carry beside the binary.
 
 #![expect(clippy::unwrap_used, reason = "a test fails loudly")]
 
 mod daemon;
+mod packaging;
 
 use std::fmt::Write as _;
 use std::fs;
