@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::types::Kind;
-use crate::wire::{Event, Frame, ServerFrames, Session, SessionLimits, handshake};
+use crate::wire::{Event, Frame, ServerFrames, Session, SessionLimits, handshake, proxy};
 
 /// A request of a handshake, however broken.
 pub fn handshake(data: &[u8]) {
@@ -55,6 +55,30 @@ fn answered(answer: &[u8]) -> (u16, usize, usize) {
         response.headers.len(),
         answer.len().saturating_sub(size),
     )
+}
+
+/// What a proxy sends before the request, however broken.
+pub fn proxy_header(data: &[u8]) {
+    match proxy::parse(data) {
+        Ok(None) => assert!(data.len() < proxy::MAX_BINARY_BYTES),
+        Ok(Some((source, size))) => {
+            let header = data.get(..size).unwrap_or_default();
+            assert!(proxy::is_header(header));
+            for cut in 0..size {
+                let part = proxy::parse(header.get(..cut).unwrap_or_default());
+                assert_eq!(part, Ok(None), "cut at {cut}");
+            }
+            assert_eq!(proxy::parse(header), Ok(Some((source, size))));
+            if let proxy::Source::Client { ip, .. } = source {
+                assert_eq!(ip, ip.to_canonical());
+            }
+        }
+        // What is refused is refused whatever follows it.
+        Err(error) => {
+            let more = [data, b"\r\nGET / HTTP/1.1\r\n\r\n"].concat();
+            assert_eq!(proxy::parse(&more), Err(error));
+        }
+    }
 }
 
 /// What a client sends after the handshake: the first eight bytes say where the others are cut.

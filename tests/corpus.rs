@@ -24,6 +24,18 @@ fn handshakes_keep_their_promises() {
 }
 
 #[test]
+fn proxy_headers_keep_their_promises() {
+    corpus("proxy_header", fuzzing::proxy_header);
+    seeds(|dice| {
+        let mut header = proxy_header(dice);
+        for _ in 0..dice.below(3) {
+            dice.damage(&mut header);
+        }
+        fuzzing::proxy_header(&header);
+    });
+}
+
+#[test]
 fn sessions_keep_their_promises() {
     corpus("session", fuzzing::session);
     seeds(|dice| fuzzing::session(&conversation(dice, true)));
@@ -41,6 +53,7 @@ fn any_bytes_at_all_do_no_harm() {
         let len = dice.below(300);
         let bytes: Vec<u8> = (0..len).map(|_| dice.byte()).collect();
         fuzzing::handshake(&bytes);
+        fuzzing::proxy_header(&bytes);
         fuzzing::session(&bytes);
         fuzzing::server_frames(&bytes);
     });
@@ -50,6 +63,38 @@ const REQUEST: &[u8] = b"GET /chat?token=a%20b HTTP/1.1\r\nHost: example.com:808
     Upgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Protocol: wsd.v1, chat\r\nOrigin: https://example.com\r\n\r\n";
+
+/// A header of either version, with what may follow it.
+fn proxy_header(dice: &mut Dice) -> Vec<u8> {
+    if dice.below(2) == 0 {
+        let lines: [&[u8]; 4] = [
+            b"PROXY TCP4 192.0.2.1 10.0.0.1 12345 80\r\n",
+            b"PROXY TCP6 2001:db8::1 ::ffff:10.0.0.1 0 65535\r\n",
+            b"PROXY UNKNOWN\r\n",
+            b"PROXY UNKNOWN ffff::1 ffff::2 1 2\r\nGET / HTTP/1.1\r\n",
+        ];
+        return lines[dice.below(lines.len())].to_vec();
+    }
+    let kinds = [0x00, 0x11, 0x12, 0x21, 0x22, 0x31, 0x32, dice.byte()];
+    let kind = kinds[dice.below(kinds.len())];
+    let addresses = match kind >> 4 {
+        1 => 12,
+        2 => 36,
+        3 => 216,
+        _ => 0,
+    };
+    let len = match dice.below(20) {
+        0 => dice.below(0x1_0000),
+        1 => dice.below(addresses + 1),
+        _ => addresses + dice.below(50),
+    };
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.push(0x20 + u8::from(dice.below(4) > 0));
+    header.push(kind);
+    header.extend(u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes());
+    header.extend((0..len + dice.below(8)).map(|_| dice.byte()));
+    header
+}
 
 /// Feeds each file of a folder to a body, as it is, cut short, and with other first bytes, where the seed of cuts is.
 #[expect(clippy::panic, reason = "a corpus that cannot be read is a failure")]
@@ -67,7 +112,11 @@ fn corpus(name: &str, body: fn(&[u8])) {
         let mut dice = Dice(1);
         for _ in 0..20 {
             let mut other = data.clone();
-            for byte in other.iter_mut().take(8).filter(|_| name != "handshake") {
+            for byte in other
+                .iter_mut()
+                .take(8)
+                .filter(|_| name != "handshake" && name != "proxy_header")
+            {
                 *byte = dice.byte();
             }
             body(&other);
