@@ -117,6 +117,7 @@ impl Node {
         ] {
             counter.add(count.saturating_sub(counter.get()));
         }
+        node.handshakes.set(self.counts.handshakes() as u64);
         let up = self.broker_status() == LinkStatus::Up;
         self.node_metrics.broker_up.set(u64::from(up));
         render::render(&self.metrics, &self.node_metrics)

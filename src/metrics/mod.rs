@@ -113,6 +113,7 @@ metrics! {
         refused_hook: Counter, "wsd_refused_total", "reason=\"hook\"", "Handshakes refused.";
         refused_error: Counter, "wsd_refused_total", "reason=\"hook_error\"", "Handshakes refused.";
         refused_timeout: Counter, "wsd_refused_total", "reason=\"timeout\"", "Handshakes refused.";
+        refused_stopping: Counter, "wsd_refused_total", "reason=\"stopping\"", "Handshakes refused.";
         messages_received: Counter, "wsd_messages_received_total", "", "Messages from clients.";
         bytes_received: Counter, "wsd_bytes_received_total", "", "Bytes from clients, handshakes included.";
         messages_delivered: Counter, "wsd_messages_delivered_total", "", "Frames with messages given to connections.";
@@ -144,6 +145,7 @@ metrics! {
         reloads_ok: Counter, "wsd_reloads_total", "result=\"ok\"", "Reloads.";
         reloads_refused: Counter, "wsd_reloads_total", "result=\"refused\"", "Reloads.";
         reload_ok: Gauge, "wsd_last_reload_successful", "", "Whether the last reload succeeded.";
+        handshakes: Gauge, "wsd_handshakes", "", "Handshakes that are not answered yet.";
         refused_full: Counter, "wsd_refused_total", "reason=\"connections\"", "Handshakes refused.";
         refused_address: Counter, "wsd_refused_total", "reason=\"connections_per_address\"", "Handshakes refused.";
         refused_rate: Counter, "wsd_refused_total", "reason=\"accept_rate\"", "Handshakes refused.";

@@ -74,6 +74,12 @@ impl Counts {
             .sum()
     }
 
+    /// Those whose handshake is not answered yet.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
     /// How many were refused because of `limits.connections`, `.connections_per_address` and `.accept_rate`.
     #[must_use]
     pub fn refused(&self) -> [u64; 3] {
@@ -99,7 +105,7 @@ impl Counts {
 
     /// Whether no more handshakes may begin.
     pub(super) fn is_busy(&self) -> bool {
-        self.handshakes.load(Ordering::Relaxed) >= HANDSHAKES
+        self.handshakes() >= HANDSHAKES
     }
 
     /// Whether somebody should be told of a header that is not believed: true once.
@@ -241,7 +247,7 @@ mod tests {
             tickets.push(ticket);
         }
         assert!(counts.take_ticket().is_none());
-        assert_eq!(counts.handshakes.load(Ordering::Relaxed), 3);
+        assert_eq!(counts.handshakes(), 3);
         assert!(tickets[0].count_for(key).is_ok());
         assert!(tickets[1].count_for(key).is_ok());
         assert_eq!(tickets[2].count_for(key).unwrap_err().status, 429);
@@ -250,12 +256,28 @@ mod tests {
         assert!(tickets[0].count_for(Some(AddressKey::V6(1))).is_ok());
         assert!(tickets[2].count_for(key).is_ok());
         tickets[2].opened();
-        assert_eq!(counts.handshakes.load(Ordering::Relaxed), 2);
+        assert_eq!(counts.handshakes(), 2);
         tickets.clear();
-        assert_eq!(counts.handshakes.load(Ordering::Relaxed), 0);
+        assert_eq!(counts.handshakes(), 0);
         assert_eq!(counts.connections(), 0);
         assert!(counts.addresses.pin().is_empty());
         assert_eq!(counts.refused(), [0, 1, 0]);
+    }
+
+    #[test]
+    fn handshakes_in_flight_are_bounded() {
+        let counts = counts(2 * HANDSHAKES, 0);
+        let mut tickets = Vec::new();
+        while !counts.is_busy() {
+            tickets.extend(counts.take_ticket());
+        }
+        assert_eq!(tickets.len(), HANDSHAKES);
+        tickets[0].opened();
+        tickets[0].opened();
+        assert!(!counts.is_busy());
+        assert_eq!(counts.handshakes(), HANDSHAKES - 1);
+        drop(tickets);
+        assert_eq!((counts.handshakes(), counts.connections()), (0, 0));
     }
 
     #[test]

@@ -88,6 +88,27 @@ fn thousand_that_never_finish_a_handshake_cost_their_time_and_nothing_else() {
 }
 
 #[test]
+fn silent_crowd_beyond_a_quarter_of_the_places_has_two_seconds() {
+    raise_descriptors();
+    let wsd = Wsd::start("[listen]\nhandshake_timeout = \"1h\"\n");
+    let witness = Witness::begin(&wsd);
+    let mut crowd: Vec<Stream> = (0..2148).map(|_| Stream::tcp(wsd.address())).collect();
+    eventually!(wsd.metric("wsd_handshakes") == 2048);
+    // Those that were there first may go on.
+    assert_eq!(wsd.metric("wsd_refused_total{reason=\"timeout\"}"), 100);
+    let mut client = Client::open_with(crowd.remove(0), &Request::websocket("/chat").bytes());
+    assert_eq!(client.answer.status, 101);
+    client.text("in time");
+    client.expect("in time");
+    let mut answer = String::new();
+    crowd.pop().unwrap().read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+    witness.end();
+    drop(crowd);
+    eventually!(wsd.metric("wsd_handshakes") == 0);
+}
+
+#[test]
 fn thousand_that_never_read_take_no_memory_and_no_message_from_the_others() {
     raise_descriptors();
     let wsd = Wsd::start("[limits]\nmessage = \"1MiB\"\n");

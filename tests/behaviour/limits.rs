@@ -98,6 +98,42 @@ fn handshakes_over_the_rate_are_answered_503_and_the_next_second_is_free() {
 }
 
 #[test]
+fn connections_that_are_there_stay_when_a_reload_lowers_the_limit() {
+    let wsd = Wsd::start("");
+    let mut kept: Vec<Client> = (0..3).map(|_| wsd.client("/chat")).collect();
+    wsd.write_config("[limits]\nconnections = 2\norigins = [\"https://example.com\"]\n");
+    wsd.reload();
+    assert_eq!(wsd.handshake(&Request::websocket("/chat")).status, 503);
+    kept[0].text("all here");
+    for client in &mut kept {
+        client.expect("all here");
+    }
+    wsd.write_config("[limits]\nconnections = 4\norigins = [\"https://example.com\"]\n");
+    wsd.reload();
+    let stranger = Request::websocket("/chat").header("Origin", "https://example.org");
+    assert_eq!(wsd.handshake(&stranger).status, 403);
+    eventually!(wsd.handshake(&Request::websocket("/chat")).status == 101);
+}
+
+#[test]
+fn subscription_limit_of_a_reload_holds_for_connections_that_are_there() {
+    let hook = "function on_message(conn, m) conn:subscribe(m) end";
+    let wsd = Wsd::with_hooks("[limits]\nsubscriptions = 2\n", &[("h.lua", hook)]);
+    let mut client = wsd.client("/own");
+    client.texts(&["one", "two"]);
+    client.expect("one");
+    client.expect("two");
+    eventually!(wsd.metric("wsd_subscribe_refused_total") == 1);
+    wsd.write_config("[limits]\nsubscriptions = 3\n");
+    wsd.reload();
+    client.texts(&["two", "three"]);
+    client.expect("two");
+    client.expect("three");
+    eventually!(wsd.metric("wsd_subscribe_refused_total") == 2);
+    assert_eq!(wsd.metric("wsd_subscriptions"), 3);
+}
+
+#[test]
 fn address_limit_of_a_reload_counts_those_that_are_there() {
     let wsd = Wsd::start("");
     let kept: Vec<Client> = (0..3).map(|_| wsd.client("/chat")).collect();

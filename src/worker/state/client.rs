@@ -41,6 +41,7 @@ impl State {
     ) -> Result<Accepted, Refusal> {
         if self.drain_close.is_some() {
             // Its request came too late for the drain to close it.
+            self.metrics.refused_stopping.inc();
             return Err(Refusal::new(503, "stopping").with("Retry-After", "5"));
         }
         self.check_origin(upgrade)?;
