@@ -13,6 +13,8 @@ pub mod types;
 
 pub mod wire;
 
+pub mod protocol;
+
 pub mod hub;
 
 pub mod pipeline;

@@ -6,6 +6,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -156,6 +157,12 @@ impl Payload {
     }
 }
 
+/// Whether a text is one JSON value, with or without space around it.
+#[must_use]
+pub fn is_json(text: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+}
+
 /// Names a connection on its worker.
 ///
 /// A slot is used again after its connection ended, with the next generation, so an id kept too long names nothing
@@ -231,6 +238,35 @@ pub struct Position {
     pub offset: u64,
 }
 
+/// `EPOCH:OFFSET`, the epoch in hexadecimal: what `wsd.v1` clients keep and give back.
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}:{}", self.epoch.0, self.offset)
+    }
+}
+
+impl std::str::FromStr for Position {
+    type Err = PositionError;
+
+    fn from_str(text: &str) -> Result<Self, PositionError> {
+        let (epoch, offset) = text.split_once(':').ok_or(PositionError)?;
+        // `parse` would take a sign.
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !digits(epoch) || !digits(offset) {
+            return Err(PositionError);
+        }
+        Ok(Self {
+            epoch: Epoch(u64::from_str_radix(epoch, 16).map_err(|_| PositionError)?),
+            offset: offset.parse().map_err(|_| PositionError)?,
+        })
+    }
+}
+
+/// A text that is no position.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("a position is \"EPOCH:OFFSET\"")]
+pub struct PositionError;
+
 /// A message on its way from whoever published it to every subscriber of a channel.
 ///
 /// The broker makes one, and it never changes after that: workers share it by reference.
@@ -255,6 +291,41 @@ pub struct BatchItem {
     pub sender: Option<Origin>,
     /// Whether its sender gets it back.
     pub echo: bool,
+    /// Where its sender waits for an answer, if it does.
+    pub ticket: Option<Ticket>,
+}
+
+impl BatchItem {
+    /// Whom to tell what became of it.
+    #[must_use]
+    pub fn receipt(&self) -> Option<Receipt> {
+        let (origin, ticket) = (self.sender?, self.ticket?);
+        Some(Receipt { origin, ticket })
+    }
+}
+
+/// Names a publish of a `wsd.v1` client that waits for its answer, on the client's worker.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub NonZeroU64);
+
+/// Whom to tell what became of a publish.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Receipt {
+    /// Who published.
+    pub origin: Origin,
+    /// Which of its publishes.
+    pub ticket: Ticket,
+}
+
+/// What became of a publish.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// A hook refused it.
+    Dropped,
+    /// The broker has it; with its place if the channel keeps a history and it was published by itself.
+    Taken(Option<Position>),
+    /// The broker could not take it, or a hook failed.
+    Unavailable,
 }
 
 /// A close frame's content (RFC 6455 §5.5.1), or the reason why a connection ended without one.
@@ -368,6 +439,23 @@ mod tests {
         );
         assert_eq!(ChannelName::public("$own"), Err(ChannelNameError::Reserved));
         assert!(ChannelName::new("$own").is_ok());
+    }
+
+    #[test]
+    fn a_position_is_read_as_it_is_written() {
+        let place = Position {
+            epoch: Epoch(u64::MAX),
+            offset: 7,
+        };
+        assert_eq!(place.to_string(), "ffffffffffffffff:7");
+        assert_eq!(place.to_string().parse(), Ok(place));
+        for wrong in [
+            "", ":", "1:", ":1", "1", "+1:1", "1:-1", "1:1:1", "g:1", "1:a", " 1:1",
+        ] {
+            assert_eq!(wrong.parse::<Position>(), Err(PositionError), "{wrong}");
+        }
+        assert!("1ffffffffffffffff:1".parse::<Position>().is_err());
+        assert!("1:18446744073709551616".parse::<Position>().is_err());
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! (Redis). `worker/state` owns one: it runs `on_batch` for every [`ClosedBatch`] that comes out, gives the result to
 //! [`Home::publish`], and carries out what [`Home::poll_output`] says, in order.
 
+mod batch;
 #[cfg(test)]
 mod tests;
 mod workers;
 
+use batch::publication;
+pub use batch::{ClosedBatch, Gather, Publish};
 pub use workers::WorkerSet;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -16,54 +19,27 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::{Command, LinkStatus, Outgoing};
-use crate::config::{BrokerUrl, PublishWindow};
+use super::history::{Histories, Missed};
+use super::{Ask, Command, LinkStatus, Outgoing, Recall, Recalled};
+use crate::config::{BrokerUrl, Keep, PublishWindow};
 use crate::types::{
-    BatchItem, ChannelName, Generation, NameHash, Origin, Payload, Publication, StagesId, WorkerId,
+    BatchItem, ChannelName, Generation, NameHash, Origin, Outcome, Payload, Publication, Receipt,
+    WorkerId,
 };
-
-/// One message on its way to a channel's home.
-#[derive(Clone, Debug)]
-pub struct Publish {
-    /// Where to.
-    pub channel: ChannelName,
-    /// What.
-    pub payload: Payload,
-    /// The connection that sent it; `None` if no client did.
-    pub sender: Option<Origin>,
-    /// Whether its sender gets it back.
-    pub echo: bool,
-    /// Whose `on_batch` sees it; `None`: nobody's, it only closes what is open.
-    pub gather: Option<Gather>,
-}
-
-/// Which stages see a batch, of which generation. A message with another closes the open batch first.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Gather {
-    /// The sender's route's list, by the id that equal lists share in this generation.
-    pub stages: StagesId,
-    /// The generation that handled the message.
-    pub generation: Generation,
-}
-
-/// A batch that is complete: `on_batch` is due.
-#[derive(Debug)]
-pub struct ClosedBatch {
-    /// Of which channel.
-    pub channel: ChannelName,
-    /// Whose `on_batch`.
-    pub gather: Gather,
-    /// In order of arrival; never empty.
-    pub items: Vec<BatchItem>,
-}
 
 /// What the worker must do for its homes.
 #[derive(Debug)]
 pub enum HomeOutput {
+    /// Tells a publish's sender what became of it.
+    Answer(Receipt, Outcome),
     /// Gives the publication to these workers' subscribers.
     Deliver(WorkerSet, Arc<Publication>),
+    /// Tells workers that their members of a channel missed what cannot be had again.
+    Gap(WorkerSet, ChannelName),
     /// Tells a worker that its subscription is live.
     Live(WorkerId, ChannelName),
+    /// Answers a worker's question.
+    Recalled(WorkerId, Recalled),
     /// For the Redis thread.
     Redis(Command),
 }
@@ -102,6 +78,8 @@ pub struct Home {
     /// Channels whose batch ends at a time.
     due: BTreeSet<(Instant, ChannelName)>,
     outputs: VecDeque<HomeOutput>,
+    /// What channels keep, in memory mode.
+    histories: Histories,
     /// What goes to Redis with the next output.
     outgoing: Vec<Outgoing>,
 }
@@ -128,6 +106,7 @@ impl Home {
             turn: VecDeque::new(),
             due: BTreeSet::new(),
             outputs: VecDeque::new(),
+            histories: Histories::new(hash),
             outgoing: Vec::new(),
         }
     }
@@ -181,6 +160,7 @@ impl Home {
             payload,
             sender,
             echo,
+            ticket,
             ..
         } = publish;
         let entry = self.channels.entry(channel.clone()).or_default();
@@ -214,6 +194,7 @@ impl Home {
             },
             sender,
             echo,
+            ticket,
         });
         let full = open.items.len() >= window.max_messages || open.bytes >= window.max_bytes;
         if full { self.close(&channel) } else { None }
@@ -268,10 +249,24 @@ impl Home {
         self.close(&channel)
     }
 
-    /// When [`Home::poll_due`] has something.
+    /// When [`Home::poll_due`] or [`Home::expire`] has something.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
+        let windows = self.due.first().map(|(due, _)| *due);
+        windows
+            .into_iter()
+            .chain(self.histories.poll_timeout())
+            .min()
+    }
+
+    /// Time has passed: drops what histories kept long enough.
+    pub fn expire(&mut self, now: Instant) {
+        self.histories.expire(now);
+    }
+
+    /// A reload changed what channels keep; a channel without bounds keeps nothing any more.
+    pub fn set_bounds(&mut self, of: impl FnMut(&ChannelName) -> Option<Keep>) {
+        self.histories.set_bounds(of);
     }
 
     /// Whether [`Home::poll_turn`] may have something.
@@ -282,12 +277,15 @@ impl Home {
 
     /// Gives messages their place in the channel: to the subscribers in memory mode, to Redis otherwise.
     ///
-    /// `senders` are those of all that the messages were made of: whom to tell if Redis cannot take them.
+    /// `senders` are those of all that the messages were made of: whom to tell if Redis cannot take them. `keep` is what
+    /// the channel keeps.
     pub fn publish(
         &mut self,
+        now: Instant,
         channel: &ChannelName,
         items: impl IntoIterator<Item = BatchItem>,
         senders: &[Origin],
+        keep: Option<Keep>,
     ) {
         match self.broker {
             Kind::Memory => {
@@ -295,13 +293,21 @@ impl Home {
                     .channels
                     .get(channel)
                     .map_or_else(WorkerSet::default, |c| c.wanted);
-                if wanted.is_empty() {
-                    return;
-                }
                 for item in items {
-                    let publication = Arc::new(publication(channel, item));
-                    self.outputs
-                        .push_back(HomeOutput::Deliver(wanted, publication));
+                    let receipt = item.receipt();
+                    let mut publication = publication(channel, item);
+                    publication.position = keep.map(|bounds| {
+                        self.histories
+                            .push(now, channel, &publication.payload, bounds)
+                    });
+                    if let Some(receipt) = receipt {
+                        let taken = Outcome::Taken(publication.position);
+                        self.outputs.push_back(HomeOutput::Answer(receipt, taken));
+                    }
+                    if !wanted.is_empty() {
+                        self.outputs
+                            .push_back(HomeOutput::Deliver(wanted, Arc::new(publication)));
+                    }
                 }
             }
             Kind::Redis => {
@@ -317,6 +323,30 @@ impl Home {
                 }
             }
         }
+    }
+
+    /// A worker wants to know what a channel keeps. The answer stands in order with what is delivered.
+    pub fn on_recall(
+        &mut self,
+        now: Instant,
+        worker: WorkerId,
+        recall: &Recall,
+        keep: Option<Keep>,
+    ) {
+        let missed = keep.map(|bounds| {
+            let history = self.histories.read(now, &recall.channel, bounds);
+            match recall.ask {
+                Ask::Newest(count) => Missed {
+                    top: history.top(),
+                    recovered: false,
+                    messages: history.newest(count),
+                },
+                Ask::Since(position) => history.since(position),
+            }
+        });
+        let token = recall.token;
+        self.outputs
+            .push_back(HomeOutput::Recalled(worker, Recalled { token, missed }));
     }
 
     /// A worker's first subscriber came. Each call is answered with one [`HomeOutput::Live`], in order.
@@ -388,10 +418,12 @@ impl Home {
         if status == before {
             return 0;
         }
-        let mut wanted = 0;
+        let mut gaps = Vec::new();
         let mut released: Vec<(WorkerId, ChannelName)> = Vec::new();
         for (name, channel) in &mut self.channels {
-            wanted += usize::from(!channel.wanted.is_empty());
+            if status == LinkStatus::Up && !channel.wanted.is_empty() {
+                gaps.push(HomeOutput::Gap(channel.wanted, name.clone()));
+            }
             channel.live = status == LinkStatus::Up && !channel.wanted.is_empty();
             let waiting = std::mem::take(&mut channel.waiting);
             released.extend(waiting.iter().map(|worker| (worker, name.clone())));
@@ -401,7 +433,9 @@ impl Home {
             .into_iter()
             .map(|(worker, name)| HomeOutput::Live(worker, name));
         self.outputs.extend(released);
-        if status == LinkStatus::Up { wanted } else { 0 }
+        let wanted = gaps.len();
+        self.outputs.extend(gaps);
+        wanted
     }
 
     /// Whether Redis is there; always so in memory mode.
@@ -454,15 +488,5 @@ impl Home {
             gather: open.gather,
             items: open.items,
         })
-    }
-}
-
-fn publication(channel: &ChannelName, item: BatchItem) -> Publication {
-    let skip = if item.echo { None } else { item.sender };
-    Publication {
-        channel: channel.clone(),
-        payload: item.payload,
-        position: None,
-        skip,
     }
 }

@@ -5,6 +5,7 @@
 //! gets them back from it as [`Event`]s, in the order that Redis gave them. There are two brokers and there will be no
 //! third, so they are told apart by a `match`, not by a trait.
 
+pub mod history;
 pub mod home;
 pub mod redis;
 
@@ -12,7 +13,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::types::{ChannelName, Origin, Publication};
+use crate::types::{ChannelName, Origin, Position, Publication};
+use history::Missed;
 
 /// What a home wants of the Redis thread.
 #[derive(Debug)]
@@ -32,6 +34,36 @@ pub struct Outgoing {
     pub publication: Publication,
     /// Whose messages it carries: whom to tell if it must be refused. Several where `on_batch` merged; empty: nobody.
     pub senders: SmallVec<[Origin; 1]>,
+}
+
+/// A question about what a channel keeps, from a worker to the channel's home.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recall {
+    /// Which channel.
+    pub channel: ChannelName,
+    /// What of it.
+    pub ask: Ask,
+    /// The worker's name for the question.
+    pub token: u64,
+}
+
+/// What of a channel's history is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ask {
+    /// The newest so many, and the newest place.
+    Newest(usize),
+    /// All that came after a position.
+    Since(Position),
+}
+
+/// The home's answer to a [`Recall`]. It stands in order with what the home delivers: what it delivered before is at most
+/// as new, what it delivers afterwards is newer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recalled {
+    /// Which question.
+    pub token: u64,
+    /// `None`: the channel keeps no history (any more).
+    pub missed: Option<Missed>,
 }
 
 /// What the Redis thread tells a home. Each home gets what concerns its channels, status changes go to all.

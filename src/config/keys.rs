@@ -52,10 +52,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     NotBuilt::Key("hooks.shared", "0"),
     NotBuilt::Key("hooks.share", "\"0%\""),
     NotBuilt::Key("hooks.breaker.cuts", "0"),
-    NotBuilt::Key("route.channels", "[]"),
-    NotBuilt::Key("channel.history.size", "0"),
-    NotBuilt::Key("channel.replay", "0"),
-    NotBuilt::Key("channel.on_gap", "\"ignore\""),
     NotBuilt::Key("compression.enabled", "false"),
 ];
 

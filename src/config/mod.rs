@@ -63,6 +63,8 @@ pub struct Config {
     pub routes: Vec<Arc<Route>>,
     /// `[[channel]]`, in the order in which they are tried, each completed from `[delivery]` and `[publish]`.
     pub channels: Vec<ChannelRule>,
+    /// Whether any channel may keep a history.
+    pub keeps_history: bool,
     /// What holds for a channel that no `[[channel]]` matches.
     pub channel_default: Arc<ChannelPolicy>,
     /// `delivery.queue`: bytes that may wait for one connection.
@@ -84,6 +86,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// What a channel keeps; `None`: nothing.
+    #[must_use]
+    pub fn keep(&self, channel: &ChannelName) -> Option<Keep> {
+        if !self.keeps_history {
+            return None;
+        }
+        let policy = self.policy(channel);
+        (policy.history_size > 0).then_some(Keep {
+            size: policy.history_size,
+            ttl: policy.history_ttl,
+        })
+    }
+
     /// What holds for a channel: the first `[[channel]]` that matches alone counts.
     #[must_use]
     pub fn policy(&self, channel: &ChannelName) -> &Arc<ChannelPolicy> {
@@ -92,6 +107,15 @@ impl Config {
             .find(|rule| rule.pattern.matches(channel.as_str()))
             .map_or(&self.channel_default, |rule| &rule.policy)
     }
+}
+
+/// How much and how long a channel keeps: `history`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Keep {
+    /// Publications, at least 1.
+    pub size: u32,
+    /// Of each publication.
+    pub ttl: Duration,
 }
 
 /// Where connections come from.

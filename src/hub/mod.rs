@@ -5,6 +5,7 @@
 //! listens to cost nothing. Joining, leaving and finding a channel are O(1) whatever the numbers are. The caller is
 //! `worker/state`.
 
+mod catch_up;
 mod memberships;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod tests;
 use std::collections::HashMap;
 
 use crate::types::{ChannelName, ConnId, NameHash};
+pub use catch_up::{CatchUp, Next};
 use memberships::Memberships;
 
 /// A channel's place in the hub, valid as long as it has a member; then used again for another.

@@ -40,8 +40,13 @@ pub enum MessageOutcome {
 pub enum BatchOutcome {
     /// Lost to a failure.
     Failed,
-    /// What is to be published, perhaps nothing.
-    Publish(Vec<BatchItem>),
+    /// What is to be published.
+    Publish {
+        /// Perhaps nothing.
+        items: Vec<BatchItem>,
+        /// Whether some of it was made anew, so that what is missing may have become part of it.
+        merged: bool,
+    },
 }
 
 /// The stages of one list that have each hook.
@@ -218,6 +223,7 @@ impl Pipeline {
         effects: &mut Effects,
     ) -> BatchOutcome {
         let mut batch = batch;
+        let mut merged = false;
         for i in 0..self.list(list, Hook::Batch).len() {
             if batch.is_empty() {
                 break;
@@ -228,7 +234,10 @@ impl Pipeline {
             effects.begin();
             match self.hooks.on_batch(stage, channel, &batch, effects) {
                 Ok(Verdict::Pass(None)) => {}
-                Ok(Verdict::Pass(Some(outputs))) => batch = resolve(&batch, outputs),
+                Ok(Verdict::Pass(Some(outputs))) => {
+                    merged |= outputs.iter().any(|output| output.source.is_none());
+                    batch = resolve(&batch, outputs);
+                }
                 Ok(Verdict::Drop) => batch.clear(),
                 Err(error) => {
                     if self.fail(error, effects, self.policy.batch) {
@@ -237,7 +246,10 @@ impl Pipeline {
                 }
             }
         }
-        BatchOutcome::Publish(batch)
+        BatchOutcome::Publish {
+            items: batch,
+            merged,
+        }
     }
 
     /// Tells `on_disconnect`.
@@ -305,6 +317,7 @@ fn resolve(inputs: &[BatchItem], outputs: Vec<BatchOutput>) -> Vec<BatchItem> {
                     payload: output.payload,
                     sender: None,
                     echo: true,
+                    ticket: None,
                 },
             }
         })

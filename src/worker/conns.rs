@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::outbox::Outbox;
 use super::pace::Pace;
+use super::state::V1;
 use crate::config::Route;
 use crate::pipeline::Peer;
 use crate::types::{Close, ConnId};
@@ -47,6 +48,10 @@ pub struct Conn {
     pub close: Option<Close>,
     /// A connection of wsd's own (`wsd subscribe`): no hook is asked, it is not counted.
     pub internal: bool,
+    /// It speaks `wsd.v1`; `None`: a plain client.
+    pub v1: Option<Box<V1>>,
+    /// Channels in which it catches up.
+    pub feeds: u32,
     /// How much it has sent lately; `None` until a limit asks.
     pub paces: Option<Box<Paces>>,
 }

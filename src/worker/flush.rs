@@ -149,6 +149,7 @@ impl Worker {
         let now = clock::now();
         match message {
             Message::Accept(socket, ticket) => conn::accept(self, socket, ticket),
+            Message::Answer(receipt, outcome) => self.state().on_answer(now, receipt, outcome),
             Message::Attach(socket, channel) => conn::attach(self, socket, &channel),
             Message::Deliver(list) => self.state().on_deliver(now, &list),
             Message::Discard(generation) => self.state().on_discard(generation),
@@ -161,10 +162,11 @@ impl Worker {
                 self.flush_now();
                 let _ = ready.send((worker, Ok(())));
             }
+            Message::Gap(channel) => self.state().on_gap(now, &channel),
             Message::Interest(worker, channel, interest) => {
                 self.state().on_interest(now, worker, &channel, interest);
             }
-            Message::Live(channel) => self.state().on_live(&channel),
+            Message::Live(channel) => self.state().on_live(now, &channel),
             Message::Prepare(prepared) => {
                 let worker = self.state().place().worker;
                 let result = (prepared.hooks)(worker).map(|hooks| {
@@ -189,6 +191,8 @@ impl Worker {
             Message::PublishFromNode(channel, payload) => {
                 self.state().on_publish_from_node(now, channel, payload);
             }
+            Message::Recall(worker, recall) => self.state().on_recall(now, worker, &recall),
+            Message::Recalled(recalled) => self.state().on_recalled(now, recalled),
             Message::Redis(event) => self.state().on_redis(now, event),
             Message::Report(reply) => {
                 let channels = self

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inbox::Weight;
-use crate::broker::Event;
 use crate::broker::home::Publish;
+use crate::broker::{Event, Recall, Recalled};
 use crate::config::Config;
 use crate::pipeline::{HookError, Hooks};
-use crate::types::{ChannelName, Close, Generation, Payload, Publication, WorkerId};
+use crate::types::{
+    ChannelName, Close, Generation, Outcome, Payload, Publication, Receipt, WorkerId,
+};
 
 /// A socket that was accepted, not yet known to this worker's runtime.
 #[derive(Debug)]
@@ -59,6 +61,14 @@ pub enum Message {
     Interest(WorkerId, ChannelName, Interest),
     /// The home says that a subscription is live.
     Live(ChannelName),
+    /// The home says what became of a publish of a client here.
+    Answer(Receipt, Outcome),
+    /// The home says that members of a channel missed what cannot be had again.
+    Gap(ChannelName),
+    /// A worker asks a home here what a channel keeps.
+    Recall(WorkerId, Recall),
+    /// A home answers that.
+    Recalled(Recalled),
     /// From the Redis thread.
     Redis(Event),
     /// Build the next generation, and say whether it worked.
@@ -106,6 +116,10 @@ impl Message {
         match self {
             Self::Publish(list) => Weight::Publish(sum(list.iter().map(|p| p.payload.len()))),
             Self::Deliver(list) => Weight::Deliver(sum(list.iter().map(|p| p.payload.len()))),
+            Self::Recalled(Recalled {
+                missed: Some(missed),
+                ..
+            }) => Weight::Deliver(sum(missed.messages.iter().map(|(_, p)| p.len()))),
             Self::Redis(Event::Publications(list)) => {
                 Weight::Deliver(sum(list.iter().map(|p| p.payload.len())))
             }

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 
 use crate::config::{Delivery, Format, WhenFull};
-use crate::types::{ChannelName, ConnId, Kind, Payload};
+use crate::types::{ChannelName, ConnId, Kind, Payload, is_json};
 use crate::wire::frame;
 
 /// Frames that are complete, shared by all connections that get them.
@@ -355,7 +355,7 @@ fn item(format: Format, payload: &Payload, last: Option<&Item>) -> Item {
 
 /// JSON text as it stands, any other text as a JSON string.
 fn as_json(text: &[u8]) -> Bytes {
-    if serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok() {
+    if is_json(text) {
         return Bytes::copy_from_slice(text);
     }
     // A text payload is UTF-8 and a string always serializes.

@@ -20,6 +20,8 @@ pub enum Timer {
     Join,
     /// The last bytes have had their time: the end.
     Kill,
+    /// It missed something and is to come back.
+    Restart,
     /// The session's own: heartbeat, the peer's part of the closing handshake.
     Session,
 }

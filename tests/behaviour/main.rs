@@ -32,6 +32,7 @@ mod crowds;
 mod delivery;
 mod drain;
 mod handshakes;
+mod history;
 mod hook_tests;
 mod hostile;
 mod language;
@@ -49,6 +50,7 @@ mod service;
 mod slow_clients;
 mod unix_socket;
 mod watch;
+mod wsd_v1;
 
 /// The broker of these tests: inside the node, so there is nothing to start and nothing to configure.
 #[derive(Debug, Default)]

@@ -289,8 +289,11 @@ impl World {
                 Message::Interest(worker, channel, interest) => {
                     state.on_interest(now, worker, &channel, interest);
                 }
-                Message::Live(channel) => state.on_live(&channel),
+                Message::Live(channel) => state.on_live(now, &channel),
+                Message::Answer(receipt, outcome) => state.on_answer(now, receipt, outcome),
                 Message::Publish(list) => state.on_publish(now, list),
+                Message::Recall(worker, recall) => state.on_recall(now, worker, &recall),
+                Message::Recalled(recalled) => state.on_recalled(now, recalled),
                 other => panic!("{other:?} between workers"),
             }),
             Parcel::Switched => {

@@ -1,8 +1,9 @@
 //! Batches, windows, order and who is told, for both brokers, with a clock that is an argument.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
+use crate::types::StagesId;
 use crate::types::{ConnId, NodeId};
 
 fn name(text: &str) -> ChannelName {
@@ -23,6 +24,7 @@ fn origin(slot: u32) -> Origin {
 fn publish(channel: &str, text: &str, gather: Option<Gather>) -> Publish {
     let payload = Payload::text(text);
     Publish {
+        ticket: None,
         channel: name(channel),
         payload,
         sender: Some(origin(1)),
@@ -159,11 +161,12 @@ fn memory_delivers_to_the_workers_that_want_it() {
         Some(HomeOutput::Live(WorkerId(0), _))
     ));
     let item = BatchItem {
+        ticket: None,
         payload: Payload::text("x"),
         sender: Some(origin(1)),
         echo: false,
     };
-    home.publish(&name("a"), [item], &[]);
+    home.publish(Instant::from_std_epoch(), &name("a"), [item], &[], None);
     let Some(HomeOutput::Deliver(workers, publication)) = home.poll_output() else {
         panic!()
     };
@@ -191,6 +194,11 @@ fn with_redis_a_subscription_is_live_when_it_is_confirmed() {
         Some(HomeOutput::Redis(Command::Subscribe(_)))
     ));
     assert_eq!(home.on_status(LinkStatus::Up), 1);
+    assert!(
+        matches!(home.poll_output(), Some(HomeOutput::Gap(workers, channel))
+            if workers.has(WorkerId(0)) && channel == name("away")),
+        "what was missed is told"
+    );
     home.on_wanted(WorkerId(0), &name("a"));
     assert!(matches!(
         home.poll_output(),
@@ -214,12 +222,25 @@ fn what_is_published_to_redis_leaves_as_one_command_and_in_order() {
     let socket = BrokerUrl::RedisUnix("/run/redis.sock".into());
     let mut home = Home::new(&socket, NameHash::new(1, 2));
     let item = |text: &str| BatchItem {
+        ticket: None,
         payload: Payload::text(text),
         sender: None,
         echo: true,
     };
-    home.publish(&name("a"), [item("1"), item("2")], &[origin(4)]);
-    home.publish(&name("b"), [item("3")], &[]);
+    home.publish(
+        Instant::from_std_epoch(),
+        &name("a"),
+        [item("1"), item("2")],
+        &[origin(4)],
+        None,
+    );
+    home.publish(
+        Instant::from_std_epoch(),
+        &name("b"),
+        [item("3")],
+        &[],
+        None,
+    );
     home.on_wanted(WorkerId(0), &name("a"));
     let mut seen = Vec::new();
     while let Some(output) = home.poll_output() {

@@ -286,10 +286,6 @@ const WRONG_ITEMS: &[(&str, &str)] = &[
         "is a test",
     ),
     (
-        "[[route]]\npath = \"/a\"\nchannels = [\"room:*\"]",
-        "not built in yet; leave it out or set it to []",
-    ),
-    (
         "[[route]]\npath = \"/a\"\nchannels = [\"a b\"]",
         "spaces are not allowed",
     ),
@@ -307,8 +303,8 @@ const WRONG_ITEMS: &[(&str, &str)] = &[
     ("[[channel]]\nmatch = \"a b*\"", "spaces are not allowed"),
     ("[[channel]]\nmatch = \"$*\"", "are reserved"),
     (
-        "[[channel]]\nmatch = \"a\"\nhistory = { size = 10 }",
-        "channel.history.size: not built in yet",
+        "[broker]\nurl = \"redis://h\"\n[[channel]]\nmatch = \"a\"\nhistory = { size = 10 }",
+        "channel.history: not built in yet over Redis",
     ),
     (
         "[[channel]]\nmatch = \"a\"\nhistory = 10",
@@ -318,10 +314,13 @@ const WRONG_ITEMS: &[(&str, &str)] = &[
         "[[channel]]\nmatch = \"a\"\nhistory.ttl = \"0s\"",
         "must be more than 0",
     ),
-    ("[[channel]]\nmatch = \"a\"\nreplay = 1", "not built in yet"),
     (
-        "[[channel]]\nmatch = \"a\"\non_gap = \"close\"",
-        "not built in yet",
+        "[[channel]]\nmatch = \"a\"\nreplay = 1",
+        "channel.replay: there is nothing to replay: set history.size",
+    ),
+    (
+        "[[channel]]\nmatch = \"a\"\non_gap = \"shut\"",
+        "must be \"close\" or \"ignore\"",
     ),
     (
         "[[channel]]\nmatch = \"a\"\ndelivery = { queue = 1 }",

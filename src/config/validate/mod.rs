@@ -38,7 +38,7 @@ pub(super) fn config(check: &mut Check<'_>, secrets: &Path) -> Config {
     let hooks = hooks::hooks(check, secrets);
     let routes = routes::routes(check, &hooks.directory);
     let defaults = channels::defaults(check);
-    let channels = channels::channels(check, &defaults);
+    let channels = channels::channels(check, &defaults, &broker);
     let admin = admin(check, &listen);
     Config {
         listen,
@@ -46,6 +46,7 @@ pub(super) fn config(check: &mut Check<'_>, secrets: &Path) -> Config {
         broker,
         hooks,
         routes,
+        keeps_history: channels.iter().any(|rule| rule.policy.history_size > 0),
         channels,
         channel_default: std::sync::Arc::new(defaults),
         queue: check.key("delivery.queue", size(1..=super::units::LARGEST)),

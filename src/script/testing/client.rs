@@ -357,6 +357,7 @@ pub(super) fn batch(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
             )));
         };
         items.push(BatchItem {
+            ticket: None,
             payload: Payload::guess(data.into()),
             sender: None,
             echo: true,

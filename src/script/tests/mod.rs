@@ -245,6 +245,7 @@ impl Scripts {
         let batch: Vec<BatchItem> = messages
             .iter()
             .map(|text| BatchItem {
+                ticket: None,
                 payload: Payload::text(*text),
                 sender: Some(self.peer.origin),
                 echo: true,

@@ -15,6 +15,7 @@ use super::{Output, State, current, mark};
 use crate::broker::home::{Gather, Publish};
 use crate::config::Route;
 use crate::pipeline::{Admission, Effect, Hook, MessageOutcome, Peer, Who};
+use crate::protocol::SUBPROTOCOL;
 use crate::types::{ChannelName, Close, ConnId, Payload, StagesId};
 use crate::wire::{Refusal, Upgrade, handshake};
 
@@ -69,13 +70,18 @@ impl State {
         };
         let route = found.route;
         let asked = self.ask_connect(now, id, &mut peer, &route, upgrade)?;
+        let v1 = asked.protocol.as_deref() == Some(SUBPROTOCOL);
         let own = match peer.channel.clone() {
+            // It says itself what it wants, so that its position comes before what is live.
+            Some(_) if v1 => None,
             None => None,
             Some(channel) => Some(self.ask_own_channel(now, id, &peer, &route, channel)?),
         };
         let (own, effects) =
             own.map_or_else(Default::default, |(own, effects)| (Some(own), effects));
-        peer.channel.clone_from(&own);
+        if !v1 {
+            peer.channel.clone_from(&own);
+        }
 
         let mut answer = Vec::new();
         handshake::accept(upgrade, asked.protocol.as_deref(), &mut answer);
@@ -94,6 +100,8 @@ impl State {
             close: None,
             internal: false,
             paces: None,
+            v1: v1.then(Box::default),
+            feeds: 0,
         };
         self.conns.open(id, conn);
         self.metrics.accepted.inc();
@@ -103,6 +111,7 @@ impl State {
         if let Some(channel) = own {
             self.join(now, id, &channel);
             self.wait_until_live(now, id, &channel);
+            self.replay(now, id, &channel);
         }
         self.mark_dirty(id);
         Ok(Accepted)
@@ -136,6 +145,8 @@ impl State {
             close: None,
             internal: true,
             paces: None,
+            v1: None,
+            feeds: 0,
         };
         self.conns.open(id, conn);
         // It sees this first, as soon as its subscription is live.
@@ -157,28 +168,16 @@ impl State {
             return false;
         }
         self.metrics.messages_received.inc();
+        if conn.v1.is_some() {
+            return self.on_command(now, id, &payload);
+        }
         if !conn.route.publish {
             self.metrics.dropped_route.inc();
             return false;
         }
         let channel = conn.peer.channel.clone();
         let (stages, echo) = (conn.route.hooks, conn.route.echo);
-        let pipeline = current(&mut self.generations);
-        let asks = pipeline.has(stages, Hook::Message);
-        let outcome = if asks {
-            self.metrics.hook_calls.inc();
-            let channels = || self.hub.channels_of(id).cloned().collect();
-            let who = Who {
-                conn: id,
-                peer: &conn.peer,
-                channels: &channels,
-            };
-            let outcome = pipeline.message(stages, who, channel, payload, &mut self.effects);
-            self.finish_call(now);
-            outcome
-        } else {
-            MessageOutcome::Publish(channel, payload)
-        };
+        let (asks, outcome) = self.ask_message(now, id, channel, payload);
         match outcome {
             MessageOutcome::Publish(Some(channel), payload) => {
                 let gather = self.gather(stages);
@@ -191,6 +190,7 @@ impl State {
                         sender,
                         echo,
                         gather,
+                        ticket: None,
                     },
                 );
             }
@@ -410,8 +410,8 @@ struct Asked {
     effects: Vec<Effect>,
 }
 
-/// The first subprotocol that was offered: browsers fail a connection whose offer gets no answer. `wsd.v1` is not
-/// spoken yet.
+/// `wsd.v1` if it was offered, else the first that was: browsers fail a connection whose offer gets no answer.
 fn default_protocol(offered: &[String]) -> Option<String> {
-    offered.iter().find(|name| *name != "wsd.v1").cloned()
+    let ours = offered.iter().find(|name| *name == SUBPROTOCOL);
+    ours.or_else(|| offered.first()).cloned()
 }

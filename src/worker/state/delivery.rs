@@ -3,6 +3,7 @@
 //! [pure] Part of [`super::State`]. A publication is rendered into its channel's open run; at the end of the turn, or of
 //! the delivery window, each subscriber's outbox gets one reference to the run.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,9 +13,10 @@ use super::super::outbox::{PONG, Pushed};
 use super::super::run::{ClosedRun, Offered, OpenRun, Part, Run};
 use super::super::wheel::Timer;
 use super::{Output, State, mark};
-use crate::config::ChannelPolicy;
+use crate::config::{ChannelPolicy, Delivery, Format, WhenFull};
 use crate::hub::ChannelSlot;
-use crate::types::{Close, ConnId, Payload, Publication};
+use crate::protocol;
+use crate::types::{Close, ConnId, Kind, Payload, Publication};
 
 /// What is known of a channel with a subscriber here.
 #[derive(Debug, Default)]
@@ -25,10 +27,23 @@ pub(super) struct Local {
     pub(super) live: bool,
     /// Connections whose handshake waits for that.
     pub(super) joining: Vec<ConnId>,
-    /// What it got in this turn or window.
+    /// Members that do not have everything yet that the channel kept: runs pass them by.
+    pub(super) feeding: BTreeSet<ConnId>,
+    /// Plain members, and those that speak `wsd.v1`.
+    pub(super) members: [u32; 2],
+    /// What members that speak `wsd.v1` get at the end of the turn.
+    pub(super) v1_run: Option<OpenRun>,
+    /// What plain members got in this turn or window.
     pub(super) run: Option<OpenRun>,
     /// When the window of `run` ends; `None`: with the turn.
     pub(super) run_due: Option<Instant>,
+}
+
+impl Local {
+    /// How many members there are of that kind.
+    pub(super) const fn count(&mut self, v1: bool) -> &mut u32 {
+        &mut self.members[v1 as usize]
+    }
 }
 
 /// How long a connection that is too slow may take to read its close frame (SPEC §3).
@@ -42,6 +57,19 @@ impl State {
         };
         let skip = publication.skip.and_then(|origin| self.place.own(origin));
         let skip = skip.filter(|&conn| self.hub.is_member(conn, &publication.channel));
+        let Some(local) = self.local.get(slot.index()) else {
+            return;
+        };
+        let [plain, v1] = local.members;
+        if !local.feeding.is_empty() {
+            self.hold(slot, publication, skip);
+        }
+        if v1 > 0 {
+            self.deliver_v1(now, slot, publication, skip);
+        }
+        if plain == 0 {
+            return;
+        }
         let mut offered = self.offer(now, slot, publication, skip);
         if offered == Offered::NoRoom {
             self.close_run(now, slot);
@@ -85,8 +113,64 @@ impl State {
         run.offer(&publication.payload, skip)
     }
 
-    /// Closes a run that would end with this turn: somebody joins or leaves. A window goes on.
+    /// Adds a publication to the run of the members that speak `wsd.v1`: one object a frame, without a window.
+    fn deliver_v1(
+        &mut self,
+        now: Instant,
+        slot: ChannelSlot,
+        publication: &Publication,
+        skip: Option<ConnId>,
+    ) {
+        let mut text = Vec::with_capacity(publication.payload.len() + 128);
+        let (channel, position) = (&publication.channel, publication.position);
+        protocol::write_message(Some(channel), &publication.payload, position, &mut text);
+        let object = Payload {
+            kind: Kind::Text,
+            data: text.into(),
+        };
+        loop {
+            let Some(local) = self.local.get_mut(slot.index()) else {
+                return;
+            };
+            let Some(policy) = &local.policy else {
+                return;
+            };
+            let run = local.v1_run.get_or_insert_with(|| {
+                self.turn_runs.push(slot);
+                let delivery = Delivery {
+                    format: Format::Message,
+                    ..policy.delivery
+                };
+                OpenRun::new(channel.clone(), delivery)
+            });
+            let offered = run.offer(&object, skip);
+            if offered != Offered::Added {
+                self.close_v1_run(now, slot);
+                self.flush_now = true;
+            }
+            if offered != Offered::NoRoom {
+                return;
+            }
+        }
+    }
+
+    /// Members that catch up get it later.
+    fn hold(&mut self, slot: ChannelSlot, publication: &Publication, skip: Option<ConnId>) {
+        let Some(local) = self.local.get(slot.index()) else {
+            return;
+        };
+        for &id in &local.feeding {
+            if skip != Some(id)
+                && let Some(feed) = self.feeds.get_mut(&(id, slot))
+            {
+                feed.hold(publication);
+            }
+        }
+    }
+
+    /// Closes what would end with this turn: somebody joins or leaves. A window goes on.
     pub(super) fn close_turn_run(&mut self, now: Instant, slot: ChannelSlot) {
+        self.close_v1_run(now, slot);
         let ends = self
             .local
             .get(slot.index())
@@ -104,16 +188,33 @@ impl State {
         if let Some(due) = local.run_due.take() {
             self.due_runs.remove(&(due, slot));
         }
-        let Some(run) = local.run.take() else { return };
+        if let Some(run) = local.run.take() {
+            self.give(now, slot, run, false);
+        }
+    }
+
+    fn close_v1_run(&mut self, now: Instant, slot: ChannelSlot) {
+        let local = self.local.get_mut(slot.index());
+        if let Some(run) = local.and_then(|local| local.v1_run.take()) {
+            self.give(now, slot, run, true);
+        }
+    }
+
+    /// Gives a run to the outboxes of the channel's members of one kind.
+    fn give(&mut self, now: Instant, slot: ChannelSlot, run: OpenRun, v1: bool) {
         let count = run.count();
         let ClosedRun { all, special } = run.close();
         let mut slow = Vec::new();
+        let mut gaps = Vec::new();
         let mut given = 0u64;
         for member in self.hub.members(slot) {
             let Some(conn) = self.conns.get_mut(member.conn) else {
                 continue;
             };
-            if conn.phase == Phase::Closing {
+            if conn.phase == Phase::Closing || conn.v1.is_some() != v1 {
+                continue;
+            }
+            if conn.feeds > 0 && self.feeds.contains_key(&(member.conn, slot)) {
                 continue;
             }
             let before = conn.outbox.queued();
@@ -135,6 +236,8 @@ impl State {
             self.metrics.dropped_slow.add(pushed.dropped as u64);
             if pushed.overflow {
                 slow.push(member.conn);
+            } else if pushed.dropped > 0 && v1 {
+                gaps.push(member.conn);
             }
             if !conn.outbox.is_empty() {
                 mark(&mut self.dirty, member.conn, conn);
@@ -147,14 +250,54 @@ impl State {
         for id in slow {
             self.disconnect_slow(now, id);
         }
+        for id in gaps {
+            self.tell_dropped(now, id, slot);
+        }
     }
 
-    /// Sends to one connection.
+    /// Frames of the channel were dropped, as a `wsd.v1` client reads too slowly: it is told once, until it has read.
+    fn tell_dropped(&mut self, now: Instant, id: ConnId, slot: ChannelSlot) {
+        let Some(channel) = self.hub.name(slot).cloned() else {
+            return;
+        };
+        let Some(v1) = self.conns.get_mut(id).and_then(|conn| conn.v1.as_mut()) else {
+            return;
+        };
+        if v1.gaps.contains(&channel) {
+            return;
+        }
+        v1.gaps.push(channel.clone());
+        self.tell_gap(now, id, &channel, None);
+    }
+
+    /// Sends to one connection what a hook wants it to get.
     pub(super) fn send(&mut self, now: Instant, id: ConnId, payload: &Payload) {
+        let when_full = self.config.channel_default.delivery.when_full;
+        if self.conns.get(id).is_some_and(|conn| conn.v1.is_some()) {
+            let mut text = Vec::with_capacity(payload.len() + 64);
+            protocol::write_message(None, payload, None, &mut text);
+            let object = Payload {
+                kind: Kind::Text,
+                data: text.into(),
+            };
+            self.send_frame(now, id, &object, when_full);
+        } else {
+            self.send_frame(now, id, payload, when_full);
+        }
+    }
+
+    /// Sends one frame to one connection.
+    pub(super) fn send_frame(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        payload: &Payload,
+        when_full: WhenFull,
+    ) {
         let Some(conn) = self.conns.get_mut(id).filter(|c| c.phase != Phase::Closing) else {
             return;
         };
-        let run = Run::single(payload, self.config.channel_default.delivery.when_full);
+        let run = Run::single(payload, when_full);
         let before = conn.outbox.queued();
         let pushed = conn.outbox.push(&run, run.range(), self.config.queue);
         self.queued_bytes = (self.queued_bytes + conn.outbox.queued()).saturating_sub(before);

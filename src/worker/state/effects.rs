@@ -74,6 +74,7 @@ impl State {
                         sender,
                         echo,
                         gather: None,
+                        ticket: None,
                     },
                 );
             }

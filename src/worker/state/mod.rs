@@ -2,39 +2,49 @@
 //!
 //! [pure] The shell says what happened with `on_*` and then does what [`State::poll_output`], [`State::take_outbound`]
 //! and [`State::take_commands`] ask. It is borrowed for the length of one call, never across an `.await`. Split by input:
-//! `client.rs` what a connection does, `limits.rs` how much of it, `subscribe.rs` joining and leaving, `publish.rs` a message's way to its channel's
-//! home and through it, `delivery.rs` from there to the outboxes, `effects.rs` what hooks asked for, `reload.rs` the
-//! generations. The shell is `worker/conn.rs` and `worker/flush.rs`.
+//! `client.rs` what a connection does, `limits.rs` how much of it, `subscribe.rs` joining and leaving, `publish.rs` a
+//! message's way to its channel's home and through it, `delivery.rs` from there to the outboxes, `feed.rs` what was kept for
+//! who comes back, `command.rs` what `wsd.v1` clients ask for, `effects.rs` what hooks asked for, `timers.rs` what time
+//! brings, `reload.rs` the generations. The shell is `worker/conn.rs` and `worker/flush.rs`.
 
 mod client;
+mod command;
 mod delivery;
 mod effects;
+mod feed;
 mod generations;
 mod limits;
 mod publish;
 mod reload;
 mod subscribe;
+mod timers;
 
 pub use client::Accepted;
+pub use command::V1;
 pub use generations::Generations;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::conns::{Conn, ConnTable, Phase};
 use super::inbox::Inbox;
 use super::message::Message;
 use super::outbox::Outbox;
-use super::wheel::{Timer, Wheel};
+use super::wheel::Wheel;
 use crate::broker::Command;
 use crate::broker::home::Home;
 use crate::config::Config;
 use crate::hub::{ChannelSlot, Hub};
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::{Effects, HookError, Pipeline};
-use crate::types::{ChannelName, Close, ConnId, Generation, NameHash, NodeId, Origin, WorkerId};
+use crate::protocol::Id;
+use crate::types::{
+    ChannelName, Close, ConnId, Generation, NameHash, NodeId, Origin, Ticket, WorkerId,
+};
 use delivery::Local;
+use feed::{Asked, Feed};
 
 /// What the shell must do.
 #[derive(Debug)]
@@ -96,6 +106,17 @@ pub struct State {
     local: Vec<Local>,
     /// How often a channel was wanted without the home's answer: it is live with the last one.
     unanswered: HashMap<ChannelName, u32, NameHash>,
+    /// Members that do not have everything yet that their channels kept.
+    feeds: BTreeMap<(ConnId, ChannelSlot), Feed>,
+    /// Connections that catch up and have room for more.
+    hungry: Vec<ConnId>,
+    /// Questions to homes that are not answered yet.
+    asked: HashMap<u64, Asked>,
+    /// The name of the last of them.
+    next_token: u64,
+    /// Publishes of `wsd.v1` clients that are not answered yet, by the clients' own names.
+    tickets: HashMap<Ticket, Option<Id>>,
+    last_ticket: NonZeroU64,
     /// Runs that end with this turn.
     turn_runs: Vec<ChannelSlot>,
     /// Runs whose delivery window ends at a time.
@@ -148,6 +169,12 @@ impl State {
             conns: ConnTable::default(),
             local: Vec::new(),
             unanswered: HashMap::with_hasher(place.hash),
+            feeds: BTreeMap::new(),
+            hungry: Vec::new(),
+            asked: HashMap::new(),
+            next_token: 0,
+            tickets: HashMap::new(),
+            last_ticket: NonZeroU64::MIN,
             turn_runs: Vec::new(),
             due_runs: BTreeSet::new(),
             wheel: Wheel::new(now),
@@ -170,6 +197,9 @@ impl State {
 
     /// The turn ends: closes what ends with it and gives it to the outboxes.
     pub fn end_turn(&mut self, now: Instant) {
+        for id in std::mem::take(&mut self.hungry) {
+            self.pump_feeds(now, id);
+        }
         while let Some(batch) = self.home.poll_turn() {
             self.run_batch(now, batch);
         }
@@ -187,55 +217,6 @@ impl State {
         self.flush_now |= self.outbound_bytes > OUTBOUND_BYTES;
     }
 
-    /// Time has passed: ends windows, fires timers. `wall` is the clock's reading at `now`.
-    pub fn on_tick(&mut self, now: Instant, wall: f64) {
-        self.wall = (now, wall);
-        while let Some(batch) = self.home.poll_due(now) {
-            self.run_batch(now, batch);
-        }
-        while let Some(&(due, slot)) = self.due_runs.first()
-            && due <= now
-        {
-            self.close_run(now, slot);
-        }
-        while let Some((tick, timers)) = self.wheel.expire(now) {
-            for (conn, timer) in timers {
-                self.fire(now, tick, conn, timer);
-            }
-        }
-        self.close_drained(now);
-    }
-
-    /// When [`State::on_tick`] has something to do.
-    #[must_use]
-    pub fn poll_timeout(&self) -> Option<Instant> {
-        let runs = self.due_runs.first().map(|(due, _)| *due);
-        let drain = self.drain.last().map(|(at, _)| *at);
-        let times = [
-            self.wheel.poll_timeout(),
-            self.home.poll_timeout(),
-            runs,
-            drain,
-        ];
-        times.into_iter().flatten().min()
-    }
-
-    /// The session wants to be asked at that time.
-    pub fn set_session_timer(&mut self, conn: ConnId, at: Instant) {
-        let Some(armed) = self.conns.session_tick(conn) else {
-            return;
-        };
-        let sooner = armed.is_none_or(|tick| self.wheel.is_before(at, tick));
-        if sooner {
-            *armed = Some(self.wheel.set(at, conn, Timer::Session));
-        }
-    }
-
-    /// Ends the connection without another word at that time, unless it has ended before.
-    pub fn set_kill_timer(&mut self, conn: ConnId, at: Instant) {
-        self.wheel.set(at, conn, Timer::Kill);
-    }
-
     /// What to do next; to be asked until there is nothing.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -246,6 +227,7 @@ impl State {
     #[must_use]
     pub fn wants_flush(&self) -> bool {
         !self.dirty.is_empty()
+            || !self.hungry.is_empty()
             || !self.turn_runs.is_empty()
             || !self.commands.is_empty()
             || self.home.has_turn()
@@ -280,11 +262,21 @@ impl State {
     }
 
     /// So many bytes of a connection's outbox were written.
-    pub fn on_written(&mut self, conn: ConnId, bytes: usize) {
-        if let Some(conn) = self.conns.get_mut(conn) {
-            conn.outbox.advance(bytes);
-            self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-            self.metrics.bytes_sent.add(bytes as u64);
+    pub fn on_written(&mut self, id: ConnId, bytes: usize) {
+        let Some(conn) = self.conns.get_mut(id) else {
+            return;
+        };
+        conn.outbox.advance(bytes);
+        self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        self.metrics.bytes_sent.add(bytes as u64);
+        if let Some(v1) = &mut conn.v1
+            && !v1.gaps.is_empty()
+            && conn.outbox.is_empty()
+        {
+            v1.gaps.clear();
+        }
+        if conn.feeds > 0 {
+            self.hungry.push(id);
         }
     }
 
@@ -371,31 +363,6 @@ impl State {
         }
     }
 
-    fn fire(&mut self, now: Instant, tick: u64, id: ConnId, timer: Timer) {
-        match timer {
-            Timer::Session => {
-                if let Some(armed) = self.conns.session_tick(id)
-                    && *armed == Some(tick)
-                {
-                    *armed = None;
-                    self.outputs.push_back(Output::SessionTimeout(id));
-                }
-            }
-            Timer::Kill => {
-                if self.conns.session_tick(id).is_some() {
-                    self.outputs.push_back(Output::Abort(id));
-                }
-            }
-            Timer::Handshake => {
-                if self.conns.is_pending(id) {
-                    self.outputs.push_back(Output::HandshakeTimeout(id));
-                }
-            }
-            Timer::Join => self.release(id),
-            Timer::Expire => self.expire(now, tick, id),
-        }
-    }
-
     /// Writes the gauges: after every turn, and when a connection has left, which need not be followed by one.
     pub fn sample(&mut self) {
         let metrics = &self.metrics;
@@ -431,20 +398,10 @@ impl State {
             self.outputs.push_back(Output::Report(report));
         }
     }
-
-    /// The moment at which the wall clock will show so many seconds.
-    fn at_wall(&self, unix: f64) -> Instant {
-        let (instant, wall) = self.wall;
-        let ahead = (unix - wall).clamp(0.0, FAR.as_secs_f64());
-        instant + Duration::from_secs_f64(ahead)
-    }
 }
 
 /// Bytes for other workers that may gather in a turn.
 const OUTBOUND_BYTES: usize = 1 << 20;
-
-/// Times further ahead than this are looked at again then: an `Instant` cannot hold every number of a script.
-const FAR: Duration = Duration::from_secs(86_400);
 
 /// Puts a connection on the list of those to be written, once.
 fn mark(dirty: &mut Vec<ConnId>, id: ConnId, conn: &mut Conn) {

@@ -11,7 +11,9 @@ use crate::broker::home::{ClosedBatch, HomeOutput, Publish};
 use crate::broker::{Event, LinkStatus};
 use crate::config::{ChannelTemplate, Glob, TemplatePiece};
 use crate::pipeline::BatchOutcome;
-use crate::types::{BatchItem, ChannelName, Origin, Payload, Publication, StagesId, WorkerId};
+use crate::types::{
+    BatchItem, ChannelName, Origin, Outcome, Payload, Publication, Receipt, StagesId, WorkerId,
+};
 
 impl State {
     /// Sends a message to its channel's home.
@@ -50,6 +52,7 @@ impl State {
                 sender: None,
                 echo: true,
                 gather,
+                ticket: None,
             },
         );
     }
@@ -111,6 +114,7 @@ impl State {
         } = batch;
         let count = items.len();
         let senders = senders(&items);
+        let receipts: Vec<Receipt> = items.iter().filter_map(BatchItem::receipt).collect();
         self.metrics.hook_calls.inc();
         let pipeline = self.generations.of(gather.generation);
         let outcome = pipeline.batch(gather.stages, &channel, items, &mut self.effects);
@@ -118,15 +122,46 @@ impl State {
         let effects = self.effects.take();
         self.apply(now, effects);
         match outcome {
-            BatchOutcome::Failed => self.metrics.dropped_error.add(count as u64),
-            BatchOutcome::Publish(items) => {
+            BatchOutcome::Failed => {
+                self.metrics.dropped_error.add(count as u64);
+                self.answer_all(now, &receipts, Outcome::Unavailable);
+            }
+            BatchOutcome::Publish { items, merged } => {
                 self.metrics
                     .dropped_hook
                     .add(count.saturating_sub(items.len()) as u64);
                 self.metrics.publications.add(items.len() as u64);
-                self.home.publish(&channel, items, &senders);
+                let mut gone = receipts;
+                if !gone.is_empty() {
+                    gone.retain(|receipt| !items.iter().any(|i| i.receipt() == Some(*receipt)));
+                }
+                let keep = self.keep(&channel);
+                self.home.publish(now, &channel, items, &senders, keep);
                 self.pump(now);
+                // What is not there by itself became part of something, or the hook did not want it.
+                let outcome = if merged {
+                    Outcome::Taken(None)
+                } else {
+                    Outcome::Dropped
+                };
+                self.answer_all(now, &gone, outcome);
             }
+        }
+    }
+
+    /// Tells senders what became of their publishes.
+    fn answer_all(&mut self, now: Instant, receipts: &[Receipt], outcome: Outcome) {
+        for &receipt in receipts {
+            self.answer(now, receipt, outcome);
+        }
+    }
+
+    fn answer(&mut self, now: Instant, receipt: Receipt, outcome: Outcome) {
+        let worker = receipt.origin.worker;
+        if worker == self.place.worker {
+            self.on_answer(now, receipt, outcome);
+        } else {
+            self.hand_over(worker, Message::Answer(receipt, outcome));
         }
     }
 
@@ -142,6 +177,7 @@ impl State {
     pub(super) fn pump(&mut self, now: Instant) {
         while let Some(output) = self.home.poll_output() {
             match output {
+                HomeOutput::Answer(receipt, outcome) => self.answer(now, receipt, outcome),
                 HomeOutput::Deliver(workers, publication) => {
                     for worker in workers.iter() {
                         if worker == self.place.worker {
@@ -151,11 +187,26 @@ impl State {
                         }
                     }
                 }
+                HomeOutput::Gap(workers, channel) => {
+                    for worker in workers.iter() {
+                        if worker == self.place.worker {
+                            self.on_gap(now, &channel);
+                        } else {
+                            self.hand_over(worker, Message::Gap(channel.clone()));
+                        }
+                    }
+                }
                 HomeOutput::Live(worker, channel) if worker == self.place.worker => {
-                    self.on_live(&channel);
+                    self.on_live(now, &channel);
                 }
                 HomeOutput::Live(worker, channel) => {
                     self.hand_over(worker, Message::Live(channel));
+                }
+                HomeOutput::Recalled(worker, recalled) if worker == self.place.worker => {
+                    self.on_recalled(now, recalled);
+                }
+                HomeOutput::Recalled(worker, recalled) => {
+                    self.hand_over(worker, Message::Recalled(recalled));
                 }
                 HomeOutput::Redis(command) => self.commands.push(command),
             }
@@ -191,17 +242,17 @@ impl State {
                     sender,
                     echo,
                     gather: _,
+                    ticket,
                 } = publish;
                 self.metrics.publications.inc();
-                self.home.publish(
-                    &channel,
-                    [BatchItem {
-                        payload,
-                        sender,
-                        echo,
-                    }],
-                    &[],
-                );
+                let keep = self.keep(&channel);
+                let item = BatchItem {
+                    payload,
+                    sender,
+                    echo,
+                    ticket,
+                };
+                self.home.publish(now, &channel, [item], &[], keep);
                 self.pump(now);
             }
         }

@@ -38,6 +38,8 @@ impl State {
                 local.policy = Some(Arc::clone(self.config.policy(name)));
             }
         }
+        let config = Arc::clone(&self.config);
+        self.home.set_bounds(|channel| config.keep(channel));
         self.outputs.push_back(Output::Limits);
         let effects = current_load_effects(&mut self.generations);
         self.apply(now, effects);

@@ -10,6 +10,7 @@ use super::super::message::{Interest, Message};
 use super::super::wheel::Timer;
 use super::delivery::Local;
 use super::{State, current, mark};
+use crate::broker::Ask;
 use crate::hub::{ChannelSlot, Joined, Left};
 use crate::pipeline::{Admission, Hook, Who};
 use crate::types::{ChannelName, ConnId};
@@ -20,13 +21,9 @@ const JOIN_WAIT: Duration = Duration::from_secs(1);
 impl State {
     /// A hook wants the connection to join a channel: asks `on_subscribe` first.
     pub(super) fn subscribe_by_hook(&mut self, now: Instant, id: ConnId, channel: ChannelName) {
-        let Some(conn) = self
-            .conns
-            .get(id)
-            .filter(|conn| conn.phase != Phase::Closing)
-        else {
+        if self.is_closing(id) {
             return;
-        };
+        }
         if self.hub.is_member(id, &channel) {
             return;
         }
@@ -34,39 +31,29 @@ impl State {
             self.metrics.subscribe_refused.inc();
             return;
         }
-        let stages = conn.route.hooks;
-        let pipeline = current(&mut self.generations);
-        let channel = if pipeline.has(stages, Hook::Subscribe) {
-            self.metrics.hook_calls.inc();
-            let channels = || self.hub.channels_of(id).cloned().collect();
-            let who = Who {
-                conn: id,
-                peer: &conn.peer,
-                channels: &channels,
-            };
-            let admission = pipeline.subscribe(stages, who, channel, &mut self.effects);
-            self.finish_call(now);
-            match admission {
-                Admission::Granted(channel) => channel,
-                Admission::Refused(()) | Admission::Failed => {
-                    self.metrics.subscribe_refused.inc();
-                    return;
-                }
-            }
-        } else {
-            channel
+        let (_, admission) = self.ask_subscribe(now, id, channel);
+        let Admission::Granted(channel) = admission else {
+            self.metrics.subscribe_refused.inc();
+            return;
         };
         // The hook's own effects may have joined more, or closed the connection.
         let room = self.hub.count_of(id) < self.config.limits.subscriptions;
-        if room
-            && self
-                .conns
-                .get(id)
-                .is_some_and(|conn| conn.phase != Phase::Closing)
-        {
+        if room && !self.is_closing(id) {
+            self.give_channel(id, &channel);
             self.join(now, id, &channel);
+            self.replay(now, id, &channel);
         } else {
             self.metrics.subscribe_refused.inc();
+        }
+    }
+
+    /// Gives a plain client that has joined what its channel replays.
+    pub(super) fn replay(&mut self, now: Instant, id: ConnId, channel: &ChannelName) {
+        let policy = self.config.policy(channel);
+        let plain = self.conns.get(id).is_some_and(|conn| conn.v1.is_none());
+        if plain && policy.replay > 0 && policy.history_size > 0 {
+            let ask = Ask::Newest(policy.replay as usize);
+            self.begin_feed(now, id, channel, ask, None);
         }
     }
 
@@ -75,8 +62,10 @@ impl State {
         if let Some(slot) = self.hub.find(channel) {
             self.close_turn_run(now, slot);
         }
-        match self.hub.subscribe(id, channel) {
-            Joined::Already(_) => {}
+        let v1 = self.conns.get(id).is_some_and(|conn| conn.v1.is_some());
+        let joined = self.hub.subscribe(id, channel);
+        match joined {
+            Joined::Already(_) => return,
             Joined::Further(slot) => {
                 if let Some(run) = self
                     .local
@@ -99,6 +88,10 @@ impl State {
                 }
                 self.tell_interest(now, channel, Interest::Wanted);
             }
+        }
+        let (Joined::First(slot) | Joined::Further(slot) | Joined::Already(slot)) = joined;
+        if let Some(local) = self.local.get_mut(slot.index()) {
+            *local.count(v1) += 1;
         }
     }
 
@@ -126,7 +119,7 @@ impl State {
     ///
     /// It answers each [`Interest::Wanted`] once and in order. Who left and came back meanwhile gets the first answer too,
     /// which says nothing about the time after: the home has yet to hear of the leaving.
-    pub fn on_live(&mut self, channel: &ChannelName) {
+    pub fn on_live(&mut self, now: Instant, channel: &ChannelName) {
         if let Some(count) = self.unanswered.get_mut(channel) {
             *count -= 1;
             if *count > 0 {
@@ -141,8 +134,12 @@ impl State {
             return;
         };
         local.live = true;
+        let feeding: Vec<ConnId> = local.feeding.iter().copied().collect();
         for id in std::mem::take(&mut local.joining) {
             self.release(id);
+        }
+        for id in feeding {
+            self.start_feed(now, id, slot);
         }
     }
 
@@ -166,7 +163,7 @@ impl State {
         }
         self.close_turn_run(now, slot);
         if let Some(left) = self.hub.unsubscribe(id, channel) {
-            self.after_leaving(now, &left);
+            self.after_leaving(now, id, &left);
             self.tell_unsubscribed(now, id, channel);
         }
     }
@@ -174,7 +171,7 @@ impl State {
     /// The connection has ended: ends all its memberships and tells `on_unsubscribe` of each.
     pub(super) fn leave_all(&mut self, now: Instant, id: ConnId) {
         for left in self.hub.remove(id) {
-            self.after_leaving(now, &left);
+            self.after_leaving(now, id, &left);
             self.tell_unsubscribed(now, id, &left.channel);
         }
     }
@@ -182,7 +179,7 @@ impl State {
     /// The same without asking hooks: for connections that no hook knows.
     pub(super) fn leave_silently(&mut self, now: Instant, id: ConnId) {
         for left in self.hub.remove(id) {
-            self.after_leaving(now, &left);
+            self.after_leaving(now, id, &left);
         }
     }
 
@@ -205,7 +202,12 @@ impl State {
         }
     }
 
-    fn after_leaving(&mut self, now: Instant, left: &Left) {
+    fn after_leaving(&mut self, now: Instant, id: ConnId, left: &Left) {
+        self.end_feed(id, left.slot);
+        let v1 = self.conns.get(id).is_some_and(|conn| conn.v1.is_some());
+        if let Some(local) = self.local.get_mut(left.slot.index()) {
+            *local.count(v1) -= 1;
+        }
         if left.last {
             self.forget_local(left.slot);
             self.tell_interest(now, &left.channel, Interest::Unwanted);
