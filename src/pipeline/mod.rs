@@ -179,9 +179,13 @@ pub enum Fault {
     TimeCut,
 }
 
-/// A call that gave no verdict. Displays as `path:line: hook: what`.
+/// A call that gave no verdict. Displays as `path:line: hook: what`, without what is not known.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{script}:{line}: {}{text}", self.hook.map_or(String::new(), |hook| format!("{hook}: ")))]
+#[error(
+    "{script}{}: {}{text}",
+    if *line > 0 { format!(":{line}") } else { String::new() },
+    hook.map(|hook| format!("{hook}: ")).unwrap_or_default()
+)]
 pub struct HookError {
     /// Whether it failed or was cut.
     pub fault: Fault,

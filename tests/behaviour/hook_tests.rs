@@ -44,7 +44,7 @@ fn wsd_test_prints_a_line_per_case_and_exits_1_when_one_fails() {
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(
         ran.out
-            .contains("/nowhere/x_test.lua:0: no such file\n0 passed, 2 failed\n"),
+            .contains("/nowhere/x_test.lua: no such file\n0 passed, 2 failed\n"),
         "{ran:?}"
     );
 }

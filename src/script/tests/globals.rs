@@ -269,10 +269,10 @@ fn load_finds_every_problem_of_every_file() {
         [
             "hooks/a.lua:1: Expected 'then' when parsing if statement, got '='",
             "hooks/b.lua:3: Expected identifier when parsing variable name, got 'do'",
-            "hooks/d.lua:0: line 2 is not UTF-8; a script is UTF-8 text",
-            "hooks/e.lua:0: is larger than 1 MiB; a script has at most that",
-            "hooks/f.lua:0: is no regular file",
-            "lua/Bad.lua:0: the name of a module has only a-z, 0-9, _, -, . and /",
+            "hooks/d.lua: line 2 is not UTF-8; a script is UTF-8 text",
+            "hooks/e.lua: is larger than 1 MiB; a script has at most that",
+            "hooks/f.lua: is no regular file",
+            "lua/Bad.lua: the name of a module has only a-z, 0-9, _, -, . and /",
             "lua/m.lua:1: Expected identifier when parsing expression, got ']'",
         ]
     );
@@ -294,7 +294,7 @@ fn what_fails_while_loading_says_where() {
         ),
         (
             "on_message = 5",
-            "0: on_load: on_message is a number; must be a function",
+            " on_load: on_message is a number; must be a function",
         ),
         (
             "while true do end",

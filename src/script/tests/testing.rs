@@ -88,7 +88,7 @@ end)",
     );
     assert_eq!(
         lines[3],
-        "a_test.lua:7: four: t.load: nope.lua:0: no such file"
+        "a_test.lua:7: four: t.load: nope.lua: no such file"
     );
     assert_eq!(lines[4], "a_test.lua:8: five: error object is a table");
     assert_eq!(lines[5], "a_test.lua:9: six: expected [2], got [1]");
