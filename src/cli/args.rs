@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 /// A daemon that carries messages between WebSocket clients.
@@ -45,7 +45,7 @@ impl Args {
 
     /// Parses a command line. Help and version come as errors too.
     pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        let args = Self::try_parse_from(args)?;
+        let args = Self::try_parse_from(args).map_err(with_hint)?;
         // clap compares only what stands on the same side of the subcommand.
         let other = match (
             &args.config,
@@ -175,6 +175,24 @@ pub(super) struct Test {
     pub(super) files: Vec<PathBuf>,
 }
 
+/// Who names a file where no file goes means the configuration.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let word = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand]
+        .into_iter()
+        .find_map(|kind| match error.get(kind) {
+            Some(ContextValue::String(word)) => Some(word.clone()),
+            _ => None,
+        });
+    if let Some(file) = word.filter(|word| word.ends_with(".toml")) {
+        let tip = format!("the configuration is named by '-c {file}'");
+        error.insert(
+            ContextKind::Suggested,
+            ContextValue::StyledStrs(vec![tip.into()]),
+        );
+    }
+    error
+}
+
 /// An instance's name becomes part of paths: the characters that systemd leaves as they are.
 fn instance(name: &str) -> Result<String, &'static str> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '-');
@@ -214,6 +232,19 @@ mod tests {
             let args = parse(line).unwrap();
             assert_eq!(args.config(), PathBuf::from("/etc/wsd/edge.toml"), "{line}");
         }
+    }
+
+    #[test]
+    fn a_configuration_in_the_wrong_place_gets_a_hint() {
+        for line in ["wsd check typo.toml", "wsd typo.toml", "wsd run typo.toml"] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(
+                error.contains("tip: the configuration is named by '-c typo.toml'"),
+                "{line}: {error}"
+            );
+        }
+        let error = parse("wsd check typo").unwrap_err().to_string();
+        assert!(!error.contains("-c typo"), "{error}");
     }
 
     #[test]

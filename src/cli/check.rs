@@ -8,11 +8,13 @@ use std::path::Path;
 
 use super::args::Check;
 use super::backend::{self, Checked, Refusal};
+use super::rights::{self, Judge};
 use super::{Failure, output};
 use crate::config::count_line;
 
 pub(super) fn run(config: &Path, options: Check) -> Result<(), Failure> {
-    let checked = backend::check(config).map_err(|refusal| refused(&refusal))?;
+    let judge = rights::judge(config);
+    let checked = backend::check(config).map_err(|refusal| judged(&refusal, judge))?;
     for warning in &checked.warnings {
         output::error(warning);
     }
@@ -31,6 +33,27 @@ pub(super) fn run(config: &Path, options: Check) -> Result<(), Failure> {
     // A reader that has gone has seen enough.
     let _ = output::line(text);
     Ok(())
+}
+
+/// Prints the problems, and whose they are where rights are among them.
+fn judged(refusal: &Refusal, judge: Judge) -> Failure {
+    let denied = refusal.lines.to_lowercase().contains("permission denied");
+    if denied && judge == Judge::Stranger {
+        output::error(&refusal.lines);
+        output::error(
+            "wsd: you may not read all of it, the service may; ask as its user: sudo -u wsd wsd check",
+        );
+        return Failure::Failed;
+    }
+    if denied && judge == Judge::Service {
+        output::error(&refusal.lines);
+        output::error(
+            "wsd: judged by the rights of the user wsd, as the service has them; chgrp wsd and chmod g+r let it read a file",
+        );
+        output::error(count_line(refusal.count));
+        return Failure::Refused;
+    }
+    refused(refusal)
 }
 
 /// Prints the problems and their number.

@@ -10,6 +10,7 @@ mod check;
 mod output;
 mod publish;
 mod reload;
+mod rights;
 mod socket;
 mod status;
 mod subscribe;

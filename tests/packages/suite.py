@@ -151,9 +151,9 @@ def examples_of_drop_ins(notify_reload):
         unit = "wsd.socket" if name.startswith("socket") else "wsd.service"
         dropin = f"/run/systemd/system/{unit}.d/test.conf"
         m.run("install", "-D", "-m", "644", f"{examples}/{name}", dropin)
-        m.run("install", "-d", "-m", "700", "/etc/wsd/secrets")
+        m.run("install", "-d", "-m", "700", "/etc/credstore")
         for secret in ["admin-token", "redis-password"]:
-            m.run("sh", "-c", f"umask 077; echo quite-secret >/etc/wsd/secrets/{secret}")
+            m.run("sh", "-c", f"umask 077; echo quite-secret >/etc/credstore/wsd.{secret}")
         m.systemctl("daemon-reload")
         done = m.run("systemd-analyze", "verify", "--man=no", "wsd.service", "wsd.socket")
         check(f"verify is silent with {name}", done.returncode == 0 and not done.stdout, done.stdout)
@@ -171,7 +171,7 @@ def examples_of_drop_ins(notify_reload):
             if name == "notify-reload.conf":
                 done = m.systemctl("reload", "wsd")
                 check("and reloads", done.returncode == 0 and ask() == "hello", done.stdout)
-        m.run("sh", "-c", f"rm -rf {dropin} /etc/wsd/secrets /etc/wsd/conf.d/token.toml")
+        m.run("sh", "-c", f"rm -rf {dropin} /etc/credstore/wsd.* /etc/wsd/conf.d/token.toml")
     m.systemctl("daemon-reload")
     m.systemctl("restart", "wsd")
 
@@ -199,6 +199,22 @@ def reload_break_mend():
     done = m.systemctl("reload", "wsd")
     check("mended, it is taken over", done.returncode == 0, done.stdout)
     check("over the same connection", client.ask("on") == "ON" and m.main_pid() == pid)
+
+
+def rights():
+    """What the service cannot read is refused before it has to; who may not look is told how to."""
+    m.write("/etc/wsd/hooks/30-private.lua", "function on_connect() end\n", 0o600)
+    done = m.run("wsd", "check")
+    right = done.returncode == 78 and "30-private.lua: " in done.stdout and "the user wsd" in done.stdout
+    check("root's wsd check judges by the service's rights", right, done.stdout)
+    done = m.run("runuser", "-u", "nobody", "--", "wsd", "check")
+    right = done.returncode == 1 and "sudo -u wsd wsd check" in done.stdout
+    check("somebody else is told whom to ask as", right, done.stdout)
+    done = m.run("runuser", "-u", "wsd", "--", "wsd", "check")
+    check("the service's user is the judge itself", done.returncode == 78 and "sudo" not in done.stdout, done.stdout)
+    m.remove("/etc/wsd/hooks/30-private.lua")
+    done = m.run("wsd", "check")
+    check("and with rights all is well", done.returncode == 0, done.stdout)
 
 
 def instance():
@@ -401,9 +417,13 @@ def main():
     check("apt install ./wsd_*.deb", done.returncode == 0, done.stdout)
     check("without a warning", "arning" not in done.stdout, done.stdout)
     installed_and_started()
+    for unit in ["wsd.service", "wsd@blue.service"]:
+        done = m.run("systemd-analyze", "security", "--no-pager", "--threshold=12", unit)
+        check(f"exposure of {unit} is at most 1.2", done.returncode == 0, done.stdout)
     number = int(m.run("systemctl", "--version").stdout.split()[1])
     examples_of_drop_ins(notify_reload=number >= 253)
     reload_break_mend()
+    rights()
     instance()
     upgraded(higher)
     upgrade_beside_a_mistake(higher)
