@@ -43,7 +43,12 @@ pub struct Loaded {
     /// Every file and directory that it was made of, absolute, for watching: also drop-in, script and module directories
     /// that are not there yet.
     pub files: Vec<PathBuf>,
+    /// Where `admin.control`, `admin.http` and `listen.addresses` stand, as `path:line:column`; the main file's path for one that is not written.
+    pub places: Vec<(&'static str, String)>,
 }
+
+/// Keys whose values are found to be impossible only when the daemon tries them.
+pub(super) const BOUND: [&str; 3] = ["admin.control", "admin.http", "listen.addresses"];
 
 /// Loads a configuration file with its drop-ins and checks it: all of it, or every problem of all files.
 ///
@@ -96,8 +101,15 @@ pub fn load(
         return Err(problems);
     }
     *stages = grown;
+    let places = BOUND.map(|key| {
+        (
+            key,
+            files.place(path, root.find(key).map(|entry| entry.key)),
+        )
+    });
     Ok(Loaded {
         config,
+        places: places.into(),
         warnings: resolve(warnings, &files.sources).list,
         files: watched,
     })
@@ -215,6 +227,18 @@ impl Files {
             trees.push(self.read(&file));
         }
         raw::merged(trees)
+    }
+
+    /// In the form of a problem's.
+    fn place(&self, main: &Path, place: Option<Place>) -> String {
+        let found = place.and_then(|place| Some((self.sources.get(place.file)?, place.offset)));
+        found.map_or_else(
+            || main.display().to_string(),
+            |(source, offset)| {
+                let (line, column) = line_and_column(&source.text, offset);
+                format!("{}:{line}:{column}", source.shown.display())
+            },
+        )
     }
 
     /// `secrets` beside the main file.

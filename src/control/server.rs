@@ -150,9 +150,16 @@ impl Listener {
         let address = SockAddr::unix(path).map_err(|_| BindError::TooLong(path.to_owned()))?;
         clear(path, &address)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(io)?;
-        socket.bind(&address).map_err(|source| {
-            let directory = path.parent().unwrap_or(path);
-            if source.kind() == io::ErrorKind::NotFound {
+        let directory = path.parent().unwrap_or(path);
+        let bound = match socket.bind(&address) {
+            // /run is empty after a boot, and where systemd does not make a directory in it, nobody does.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir(directory).and_then(|()| socket.bind(&address))
+            }
+            bound => bound,
+        };
+        bound.map_err(|source| {
+            if !directory.exists() {
                 BindError::NoDirectory(directory.to_owned())
             } else {
                 io(source)
@@ -191,7 +198,7 @@ impl Drop for Listener {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody accepts connections there.
-    #[error("another wsd answers on {}; stop it, or set admin.control to another path", .0.display())]
+    #[error("admin.control: another wsd answers on {}; stop it, or set admin.control to another path", .0.display())]
     Alive(PathBuf),
     /// The system's words.
     #[error("admin.control: {}", path.display())]

@@ -18,8 +18,13 @@ pub enum StartError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// The control socket could not be bound.
-    #[error("admin.control")]
-    Control(#[source] control::BindError),
+    #[error("{place}")]
+    Control {
+        /// Where the key stands.
+        place: String,
+        /// Why.
+        source: control::BindError,
+    },
     /// systemd passed what cannot be used.
     #[error("sockets from systemd")]
     Descriptors(#[from] fds::FdsError),
@@ -52,7 +57,7 @@ impl StartError {
     fn is_final(&self) -> bool {
         match self {
             Self::Refused(_) | Self::Descriptors(_) => true,
-            Self::Bind(_) | Self::Control(_) | Self::Io { .. } | Self::Notify(_) => false,
+            Self::Bind(_) | Self::Control { .. } | Self::Io { .. } | Self::Notify(_) => false,
         }
     }
 

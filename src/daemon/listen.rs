@@ -28,20 +28,29 @@ pub(super) enum Admin {
 
 /// Why a socket could not be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: {address}: {}", describe(.cause))]
+#[error("{place}: {key}: {address}: {}", describe(.cause))]
 pub struct BindError {
+    /// Where the key stands.
+    place: String,
     key: &'static str,
     address: String,
     /// Said in words above, so it is no source.
     cause: io::Error,
 }
 
-/// Sorts what systemd passed; binds what is missing.
+/// Where a key stands, for a message.
+pub(super) fn place(places: &[(&str, String)], key: &str) -> String {
+    let found = places.iter().find(|(name, _)| *name == key);
+    found.map(|(_, place)| place.clone()).unwrap_or_default()
+}
+
+/// Sorts what systemd passed; binds what is missing. `places` says where the keys of addresses stand.
 pub(super) fn bind(
     inherited: Vec<fds::Inherited>,
     addresses: &[Address],
     backlog: u32,
     admin: Option<&Address>,
+    places: &[(&str, String)],
 ) -> Result<Bound, BindError> {
     let mut bound = Bound {
         public: Vec::new(),
@@ -74,7 +83,7 @@ pub(super) fn bind(
     }
     if bound.public.is_empty() {
         for address in addresses {
-            let listener = open("listen.addresses", address, backlog)?;
+            let listener = open("listen.addresses", address, backlog, places)?;
             let shown = shown(&listener, address);
             bound.public.push((listener, shown));
         }
@@ -82,7 +91,7 @@ pub(super) fn bind(
     if bound.admin.is_none()
         && let Some(address) = admin
     {
-        bound.admin = Some(match open("admin.http", address, ADMIN_BACKLOG)? {
+        bound.admin = Some(match open("admin.http", address, ADMIN_BACKLOG, places)? {
             Listener::Tcp(socket) => Admin::Tcp(socket),
             Listener::Unix(socket) => Admin::Unix(socket),
         });
@@ -114,12 +123,18 @@ fn unit(name: &str) -> String {
     }
 }
 
-fn open(key: &'static str, address: &Address, backlog: u32) -> Result<Listener, BindError> {
+fn open(
+    key: &'static str,
+    address: &Address,
+    backlog: u32,
+    places: &[(&str, String)],
+) -> Result<Listener, BindError> {
     let result = match address {
         Address::Tcp(address) => tcp(*address, backlog).map(Listener::Tcp),
         Address::Unix(path) => unix(path, backlog).map(Listener::Unix),
     };
     result.map_err(|cause| BindError {
+        place: place(places, key),
         key,
         address: address.to_string(),
         cause,
@@ -176,7 +191,9 @@ fn is_stale(path: &Path) -> bool {
 /// What a failed `bind` means to an operator.
 fn describe(error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there already".to_owned(),
+        io::ErrorKind::AddrInUse => {
+            "another process listens there already; \"ss -ltnp\" shows which".to_owned()
+        }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         io::ErrorKind::PermissionDenied => {
             "permission denied; a port below 1024 needs wsd.socket".to_owned()

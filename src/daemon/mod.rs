@@ -2,11 +2,12 @@
 //!
 //! The main thread owns what is not a connection's: configuration, generations, control socket, admin HTTP, signals. It
 //! runs the one loop below and speaks with the workers through their inboxes. `reload.rs`, `drain.rs` and `calls.rs` are
-//! the three things that happen there; `listen.rs` binds sockets, `scripts.rs` loads hooks, `watch.rs` sees files change.
+//! the three things that happen there; `listen.rs` binds sockets, `limits.rs` says where the system allows too little, `scripts.rs` loads hooks, `watch.rs` sees files change.
 
 mod calls;
 mod drain;
 mod error;
+mod limits;
 mod listen;
 mod live;
 mod node;
@@ -25,19 +26,4 @@ use std::path::PathBuf;
 /// Where systemd keeps this service's credentials, if it has any.
 fn credentials() -> Option<PathBuf> {
     crate::systemd::credentials_directory()
-}
-
-/// Descriptors kept for what is no connection: listeners, Redis, log, control, admin HTTP, files being read, and the
-/// connections that are only refused.
-const RESERVE: usize = 64 + 128 + crate::worker::turned_away::KEPT;
-
-/// How many connections the node takes: as configured, but never more than descriptors allow.
-fn connection_limit(configured: usize) -> usize {
-    let descriptors = usize::try_from(start::descriptors()).unwrap_or(usize::MAX);
-    let possible = descriptors.saturating_sub(RESERVE).max(1);
-    if configured == 0 {
-        possible
-    } else {
-        configured.min(possible)
-    }
 }

@@ -140,8 +140,13 @@ impl Node {
         self.generation = generation;
         self.node_metrics.generation.set(generation.0);
         self.log.set_levels(&new.log);
-        self.counts
-            .set_limits(super::connection_limit(new.limits.connections), &new.limits);
+        if new.limits.connections != self.config.borrow().limits.connections {
+            super::limits::tell_few_descriptors(new.limits.connections);
+        }
+        self.counts.set_limits(
+            super::limits::connection_limit(new.limits.connections),
+            &new.limits,
+        );
         self.acceptor.set_rules(Rules::new(new));
         // The other way round there is no thread to tell: the broker that the process started with goes on.
         if let Some(redis) = &self.redis

@@ -19,7 +19,7 @@ use super::node::{Node, Rates};
 use super::reload::unix_seconds;
 use super::scripts::{Loaded, Scripts};
 use super::watch::Watcher;
-use super::{connection_limit, credentials};
+use super::{credentials, limits};
 use crate::broker::Deliver;
 use crate::broker::redis::{self, RedisContext, RedisLink};
 use crate::config::{self, BrokerUrl, Config, LoadOptions, MissingCredential, StageLists};
@@ -104,7 +104,8 @@ fn begin(started: Started) -> Result<(), StartError> {
     for warning in &started.loaded.warnings {
         tracing::warn!(target: "config", "{warning}");
     }
-    raise_descriptors();
+    limits::raise_descriptors();
+    limits::tell_few_descriptors(started.loaded.config.limits.connections);
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build_local(LocalOptions::default())
@@ -146,11 +147,13 @@ impl Started {
             &config.listen.addresses,
             config.listen.backlog,
             config.admin.http.as_ref(),
+            &self.loaded.places,
         )?;
+        limits::tell_small_backlogs(&public, config.listen.backlog, unit.as_deref());
         if public.is_empty() {
             return Err(StartError::Refused(vec![no_listener(&self.path)]));
         }
-        let calls = serve_control(&config.admin.control)?;
+        let calls = serve_control(&config.admin.control, &self.loaded.places)?;
         let crew = Crew::start(id, hash, &config, &first.hooks).await?;
         let (changed_in, changed) = mpsc::unbounded_channel();
         let watcher = watch_files(self.loaded.files, changed_in);
@@ -159,7 +162,7 @@ impl Started {
         let http = serve_admin(admin, config_in)?;
         let counts = Counts::new(
             crew.inboxes.len(),
-            connection_limit(config.limits.connections),
+            limits::connection_limit(config.limits.connections),
             &config.limits,
         );
         let (listeners, addresses): (Vec<Listener>, Vec<String>) = public.into_iter().unzip();
@@ -298,10 +301,16 @@ fn accept(
 }
 
 /// Serves the control socket.
-fn serve_control(configured: &Path) -> Result<mpsc::Receiver<Call>, StartError> {
+fn serve_control(
+    configured: &Path,
+    places: &[(&str, String)],
+) -> Result<mpsc::Receiver<Call>, StartError> {
     let directory = std::env::var_os("RUNTIME_DIRECTORY");
     let path = control_path(directory.as_deref(), configured);
-    let listener = control::Listener::bind(&path).map_err(StartError::Control)?;
+    let listener = control::Listener::bind(&path).map_err(|source| StartError::Control {
+        place: listen::place(places, "admin.control"),
+        source,
+    })?;
     let (sender, calls) = mpsc::channel(64);
     tokio::task::spawn_local(async move {
         if let Err(error) = control::serve(listener, sender).await {
@@ -453,21 +462,6 @@ fn no_listener(path: &Path) -> String {
 /// Every problem as it is printed.
 pub(super) fn lines(problems: &config::Problems) -> Vec<String> {
     problems.to_string().lines().map(str::to_owned).collect()
-}
-
-/// The most descriptors this process may have (getrlimit(2)).
-pub(super) fn descriptors() -> u64 {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current.unwrap_or(u64::MAX)
-}
-
-/// Takes as many descriptors as it may: the usual soft limit of 1024 is for programs that use select(2).
-fn raise_descriptors() {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
-        tracing::warn!(target: "start", "the limit of open files cannot be raised: {error}");
-    }
 }
 
 /// A random number; where the system has none to give, one that differs from start to start.

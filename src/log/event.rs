@@ -24,7 +24,7 @@ const fn event(name: &'static str, id: &'static str) -> Event {
 }
 
 /// All of them.
-pub static EVENTS: [Event; 25] = [
+pub static EVENTS: [Event; 26] = [
     event("broker_back", "03c926ba72da4dca99950878019189c7"),
     event("broker_lost", "00dce5c1be5446f181c89ac3b236016a"),
     event("bug", "a8fe512d49874006acf29e995a534fe5"),
@@ -33,6 +33,7 @@ pub static EVENTS: [Event; 25] = [
     event("gap", "9a7b3152d43249b7915b19c6d970281a"),
     event("handshake_refused", "12d4978a95ea44b7ac1d1d52f74ea3db"),
     event("limit_reached", "0930d1638917479a8d99a202eee78901"),
+    event("limit_small", "5fc369f19347314367284d827e6d26eb"),
     event("listen_ignored", "e789748ba4604ea3ad81435de7603eb3"),
     event("listening", "e726684c5653668db675710818867e36"),
     event("log_dropped", "eeb1a265cbc34dcd85dd212f99eaa2cf"),

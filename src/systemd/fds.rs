@@ -1,13 +1,13 @@
 //! The descriptors that systemd passes at start: from numbers in the environment to owned, checked sockets with a role.
 //!
-//! The one file outside `script/raw` with unsafe code, and nothing else is here: it makes descriptors owned, exactly
+//! The one file outside `script/raw` with unsafe code, and little else is here: it makes descriptors owned, exactly
 //! once, and removes the variables that announced them, so that no child takes them for its own. It is called first of
 //! all in `main`, before any thread and before anything else is opened. A socket's role comes from its name alone: the
 //! order in which systemd passes several units' sockets is not stable.
 
 #![expect(
     unsafe_code,
-    reason = "a descriptor known by number becomes owned; variables are removed"
+    reason = "a descriptor known by number becomes owned; variables are removed; an option that no crate reads"
 )]
 
 use std::env;
@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::fs::{File, Metadata};
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixListener;
@@ -46,6 +46,30 @@ pub fn take() -> Result<Vec<Inherited>, FdsError> {
     };
     // SAFETY: systemd passed them to this process, which has opened nothing yet, and `TAKEN` makes this the only time.
     unsafe { announced.claim(FIRST) }
+}
+
+/// How many connections may wait on a listening TCP socket: the backlog in force, after `net.core.somaxconn`.
+///
+/// It is `tcpi_sacked` of `TCP_INFO` (tcp(7), include/uapi/linux/tcp.h): the sandbox hides /proc/sys.
+pub fn backlog(socket: &TcpListener) -> io::Result<u32> {
+    const SACKED: usize = 28;
+    let mut info = [0; SACKED + size_of::<u32>()];
+    let mut length = libc::socklen_t::try_from(info.len()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `length` bytes, which is what `info` has.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let sacked = info.last_chunk().copied().unwrap_or_default();
+    Ok(u32::from_ne_bytes(sacked))
 }
 
 /// One descriptor that systemd passed.

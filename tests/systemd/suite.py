@@ -402,7 +402,7 @@ def an_address_in_use_is_tried_again():
     tried = eventually(lambda: int(m.show("wsd", "NRestarts")) >= 2)
     check("systemd tries again", tried, m.show("wsd", "NRestarts"))
     found = records("start_failed")
-    right = found and "listen.addresses: 127.0.0.1:8080: another process listens there" in found[-1]["MESSAGE"]
+    right = found and "/etc/wsd/wsd.toml:2:1: listen.addresses: 127.0.0.1:8080: another process listens" in found[-1]["MESSAGE"]
     check("the journal says why", right, found)
     taken.close()
     check("until it can be had", eventually(lambda: m.show("wsd", "ActiveState") == "active"))
@@ -443,6 +443,38 @@ def instances_have_their_own():
     check("its reload answers", done.returncode == 0, done.stdout)
     done = m.systemctl("stop", "wsd@blue")
     check("it stops", done.returncode == 0 and m.show("wsd@blue", "Result") == "success", done.stdout)
+    done = m.systemctl("start", "wsd@blue.socket", "wsd")
+    check("its socket unit starts", done.returncode == 0, done.stdout)
+    check("a client of it starts the instance", WebSocket(f"{m.root}/run/wsd-blue.sock").ask("b") == "one:b")
+    text = m.run("wsd", "status", "-i", "blue").stdout
+    check("whose status names that unit", "wsd@blue.socket" in text, text)
+    check("wsd itself has its own", WebSocket(PUBLIC).ask("c") == "one:c" and m.main_pid("wsd@blue") != m.main_pid())
+    done = m.systemctl("stop", "wsd@blue.socket", "wsd@blue")
+    check("both stop together", done.returncode == 0 and not os.path.exists(f"{m.root}/run/wsd-blue"), done.stdout)
+
+
+def small_limits_are_told():
+    configure(CONFIG.replace("[runtime]", "backlog = 100000\n[runtime]") + "[limits]\nconnections = 5000\n")
+    m.write("/run/systemd/system/wsd.service.d/test.conf", "[Service]\nLimitNOFILE=1024\n", 0o644)
+    m.systemctl("daemon-reload")
+    m.systemctl("start", "wsd")
+    check("with small limits it serves", WebSocket(PUBLIC).ask("a") == "one:a")
+    told = "\n".join(record["MESSAGE"] for record in records("limit_small"))
+    check("too few open files are told", "limits.connections is 5000" in told and "LimitNOFILE=" in told, told)
+    with open(f"{m.root}/proc/sys/net/core/somaxconn") as file:
+        most = int(file.read())
+    said = f"127.0.0.1:8080: only {most} connections may wait to be accepted, listen.backlog is 100000" in told
+    check("a smaller backlog too", said and "net.core.somaxconn" in told, told)
+
+    m.systemctl("stop", "wsd")
+    m.remove("/run/systemd/system/wsd.service.d/test.conf")
+    m.write("/run/systemd/system/wsd.socket.d/test.conf", "[Socket]\nBacklog=16\n", 0o644)
+    configure()
+    m.systemctl("daemon-reload")
+    m.systemctl("start", "wsd.socket")
+    check("with a socket unit of a small backlog it serves", WebSocket(PUBLIC).ask("a") == "one:a")
+    last = records("limit_small")[-1]["MESSAGE"]
+    check("and the unit is named", "only 16 connections" in last and last.endswith("Backlog= of wsd.socket"), last)
 
 
 SCENARIOS = [
@@ -462,6 +494,7 @@ SCENARIOS = [
     a_long_stop_is_extended,
     a_stalled_journal_stalls_nobody,
     instances_have_their_own,
+    small_limits_are_told,
 ]
 
 

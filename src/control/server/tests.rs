@@ -134,7 +134,7 @@ fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
     assert_eq!(
         second.to_string(),
         format!(
-            "another wsd answers on {}; stop it, or set admin.control to another path",
+            "admin.control: another wsd answers on {}; stop it, or set admin.control to another path",
             path.display()
         )
     );
@@ -147,6 +147,14 @@ fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
 }
 
 #[test]
+fn a_missing_directory_is_made() {
+    let directory = Directory::new("made");
+    let path = directory.0.join("run/control.sock");
+    drop(Listener::bind(&path).unwrap());
+    assert!(!path.exists() && path.parent().unwrap().is_dir());
+}
+
+#[test]
 fn what_is_no_socket_is_left_alone() {
     let directory = Directory::new("file");
     std::fs::write(directory.socket(), "precious").unwrap();
@@ -156,7 +164,7 @@ fn what_is_no_socket_is_left_alone() {
         "{error}"
     );
     assert_eq!(std::fs::read(directory.socket()).unwrap(), b"precious");
-    let error = Listener::bind(&directory.0.join("no/control.sock")).unwrap_err();
+    let error = Listener::bind(&directory.0.join("no/no/control.sock")).unwrap_err();
     assert!(
         error.to_string().contains("there is no directory"),
         "{error}"
