@@ -16,7 +16,7 @@ pub struct Remote {
     pub ip: Option<IpAddr>,
     /// 0 where nobody said it.
     pub port: u16,
-    /// A trusted proxy says that the client came to it over TLS.
+    /// TLS ended here, or a trusted proxy says that the client came to it over TLS. Nobody takes that back.
     pub secure: bool,
     /// The address is a trusted proxy's own, or it is a Unix socket: what it says of others is believed, and it is not
     /// counted.
@@ -92,7 +92,7 @@ impl Remote {
             Source::Client { ip, port, secure } => {
                 self.set_ip(ip, trusted_proxies);
                 self.port = port;
-                self.secure = secure;
+                self.secure |= secure;
                 self.named = true;
             }
         }
@@ -106,7 +106,7 @@ impl Remote {
             return self.named || forwarded.iter().all(|name| upgrade.header(name).is_none());
         }
         if let Some(proto) = last(upgrade, FORWARDED_PROTO) {
-            self.secure =
+            self.secure |=
                 proto.eq_ignore_ascii_case(b"https") || proto.eq_ignore_ascii_case(b"wss");
         }
         for entry in entries(upgrade, FORWARDED_FOR) {
