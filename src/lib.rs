@@ -27,6 +27,8 @@ pub mod worker;
 
 pub mod config;
 
+pub mod tls;
+
 pub mod systemd;
 
 pub mod control;

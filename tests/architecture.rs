@@ -24,12 +24,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("hub", &["types"]),
     // `wire` for `Upgrade` alone, `config` for what a failure means.
     ("pipeline", &["types", "wire", "protocol", "config"]),
-    ("config", &["types"]),
+    ("tls", &[]),
+    // `tls` judges a certificate, so that a bad one is a problem of the file.
+    ("config", &["types", "tls"]),
     ("metrics", &["types"]),
     // A level higher than its neighbours: it needs the token and the routes.
     ("metrics/http", &["types", "config", "metrics"]),
     ("broker", &["types", "config", "metrics"]),
-    ("tls", &["config"]),
     ("log", &["config"]),
     ("systemd", &[]),
     // `wire` for `Upgrade` alone.
