@@ -193,6 +193,7 @@ fn load(config: &Path) -> Result<Loaded, Refusal> {
     let options = LoadOptions {
         credentials: credentials(),
         missing_credential: MissingCredential::Placeholder,
+        now: clock::since_1970(),
     };
     config::load(config, &options, &mut StageLists::new()).map_err(|problems| {
         let scripts = daemon::script_problems(config, &options);

@@ -63,6 +63,16 @@ impl<'a> Check<'a> {
             .unwrap_or_else(|| default(path, &read))
     }
 
+    /// Reads a key of the file that has no default.
+    pub(super) fn own<T: PartialEq>(
+        &mut self,
+        path: &'static str,
+        read: impl Fn(&Node, &mut Faults<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let entry = self.root.find(path);
+        self.entry(entry, path, &read)
+    }
+
     /// Reads a key of an item of `[[array]]`; its default stands for one that is not there or wrong.
     pub(super) fn item_key<T: PartialEq>(
         &mut self,
@@ -178,9 +188,6 @@ fn walk(table: &Table, path: &str, faults: &mut Vec<Fault>) {
             match (keys::place(&own), &node.value) {
                 (keys::Place::Unknown, _) => {
                     faults_here.at(entry.key, keys::advice(path, name));
-                }
-                (keys::Place::Table, _) if keys::table_not_built(&own) => {
-                    faults_here.at(entry.key, "not built in yet; leave this table out");
                 }
                 (keys::Place::Table, Value::Table(table)) => walk(table, &own, faults),
                 (keys::Place::Table | keys::Place::Free, value) => {

@@ -49,6 +49,15 @@ pub fn diff(old: &Config, new: &Config) -> Vec<Change> {
 }
 
 impl Config {
+    /// This configuration, with the running one's TLS where it is the same: then tickets given before are good after.
+    #[must_use]
+    pub fn resuming(mut self, running: &Self) -> Self {
+        if self.tls == running.tls {
+            self.tls.clone_from(&running.tls);
+        }
+        self
+    }
+
     /// This configuration with those values of the running one that only a restart changes.
     #[must_use]
     pub fn until_restart(self, running: &Self) -> Self {
@@ -80,6 +89,8 @@ fn differs(path: &str, old: &Config, new: &Config) -> bool {
     match path {
         // What is printed of these does not tell them apart.
         "broker.password" => old.broker.password != new.broker.password,
+        // The file's content counts, not only its name.
+        "tls.certificate" => old.tls != new.tls,
         "admin.token" => old.admin.token != new.admin.token,
         FREE => old.settings_text() != new.settings_text(),
         _ => old.key_text(path) != new.key_text(path),

@@ -39,12 +39,9 @@ enum NotBuilt {
     Key(&'static str, &'static str),
     /// How a `broker.url` begins.
     Scheme(&'static str),
-    /// A whole table.
-    Table(&'static str),
 }
 
 const NOT_BUILT: &[NotBuilt] = &[
-    NotBuilt::Table("tls"),
     NotBuilt::Scheme("rediss://"),
     NotBuilt::Scheme("redis+sentinel://"),
     NotBuilt::Scheme("redis+cluster://"),
@@ -182,22 +179,15 @@ pub fn default(path: &str) -> Option<&'static str> {
 pub(super) fn off(path: &str) -> Option<&'static str> {
     NOT_BUILT.iter().find_map(|entry| match entry {
         NotBuilt::Key(key, off) if *key == path => Some(*off),
-        NotBuilt::Key(..) | NotBuilt::Scheme(_) | NotBuilt::Table(_) => None,
+        NotBuilt::Key(..) | NotBuilt::Scheme(_) => None,
     })
-}
-
-/// Whether a table's feature is not built yet.
-pub(super) fn table_not_built(path: &str) -> bool {
-    NOT_BUILT
-        .iter()
-        .any(|entry| matches!(entry, NotBuilt::Table(table) if *table == path))
 }
 
 /// The scheme of a URL whose broker is not built yet.
 pub(super) fn scheme_not_built(url: &str) -> Option<&'static str> {
     NOT_BUILT.iter().find_map(|entry| match entry {
         NotBuilt::Scheme(scheme) if url.starts_with(scheme) => Some(*scheme),
-        NotBuilt::Scheme(_) | NotBuilt::Key(..) | NotBuilt::Table(_) => None,
+        NotBuilt::Scheme(_) | NotBuilt::Key(..) => None,
     })
 }
 
@@ -323,7 +313,6 @@ mod tests {
                     assert_eq!(place(path), Place::Key, "{path}");
                     assert_eq!(default(path), Some(*off));
                 }
-                NotBuilt::Table(path) => assert_eq!(place(path), Place::Table, "{path}"),
                 NotBuilt::Scheme(scheme) => assert!(scheme.ends_with("://")),
             }
         }

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::check::Check;
 use super::problem::{Fault, Place, Problem, Problems, Source, line_and_column, resolve};
@@ -21,6 +22,8 @@ pub struct LoadOptions {
     pub credentials: Option<PathBuf>,
     /// What a credential is that cannot be read.
     pub missing_credential: MissingCredential,
+    /// The time since 1970, by which certificates are judged.
+    pub now: Duration,
 }
 
 /// What a credential is that cannot be read.

@@ -22,6 +22,7 @@ mod secret;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod tls;
 pub mod units;
 mod url;
 mod validate;
@@ -40,6 +41,7 @@ pub use problem::{Problem, Problems, count_line};
 pub use route::{ChannelTemplate, Params, PathPattern, Route, RouteMatch, Segment, TemplatePiece};
 pub use secret::Secret;
 pub use stages::StageLists;
+pub use tls::{Tls, TlsFile};
 pub use url::BrokerUrl;
 
 use std::path::PathBuf;
@@ -53,6 +55,8 @@ use crate::types::ChannelName;
 pub struct Config {
     /// `[listen]`
     pub listen: Listen,
+    /// `[tls]`; `None`: connections are plain.
+    pub tls: Option<Tls>,
     /// `[runtime]`
     pub runtime: Runtime,
     /// `[broker]`

@@ -53,12 +53,13 @@ impl Config {
         text
     }
 
-    /// The value of a key as it would stand in the file; `None` for keys of `[[route]]`, `[[channel]]`, `[tls]` and
-    /// `[hooks.settings]`.
+    /// The value of a key as it would stand in the file; `None` for keys of `[[route]]`, `[[channel]]` and
+    /// `[hooks.settings]`, and of `[tls]` where there is none.
     pub(super) fn key_text(&self, path: &str) -> Option<String> {
         let (table, name) = path.split_once('.')?;
         match table {
             "listen" | "runtime" | "broker" | "admin" | "log" => self.node_text(path),
+            "tls" => self.tls_text(name),
             "hooks" => self.hooks_text(name),
             "publish" => publish_text(&self.channel_default.publish, name),
             "delivery" if name == "queue" => Some(size(self.queue)),
@@ -94,6 +95,15 @@ impl Config {
             ),
             "admin.token" => secret(&admin.token),
             "log.level" => quoted(&self.log.to_string()),
+            _ => return None,
+        })
+    }
+
+    fn tls_text(&self, name: &str) -> Option<String> {
+        let tls = self.tls.as_ref()?;
+        Some(match name {
+            "certificate" => quoted(&tls.certificate.to_string()),
+            "key" => quoted(&tls.key.to_string()),
             _ => return None,
         })
     }

@@ -11,6 +11,7 @@ use crate::types::StagesId;
 mod hostile;
 mod routing;
 mod shipped;
+mod tls;
 mod wrong;
 
 /// A directory of its own, gone at the end.

@@ -257,6 +257,15 @@ impl Rates {
     }
 }
 
+/// A generation is live: what metrics say of it.
+pub(super) fn count_generation(metrics: &NodeMetrics, generation: Generation, config: &Config) {
+    metrics.generation.set(generation.0);
+    metrics.reload_ok.set(1);
+    let identity = config.tls.as_ref().and_then(|tls| tls.identity.as_ref());
+    let expires = identity.map_or(0, |identity| identity.validity().until().as_secs());
+    metrics.certificate_expires.set(expires);
+}
+
 /// Bytes of the process in memory (proc(5), statm), 0 where /proc does not say.
 fn resident_bytes() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();

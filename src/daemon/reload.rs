@@ -79,6 +79,7 @@ impl Node {
         let options = LoadOptions {
             credentials: credentials(),
             missing_credential: MissingCredential::Problem,
+            now: clock::since_1970(),
         };
         let mut stages = self.stages.clone();
         let loaded = match config::load(&self.config_path, &options, &mut stages) {
@@ -90,7 +91,7 @@ impl Node {
                 return Err(lines);
             }
         };
-        let new = Arc::new(loaded.config);
+        let new = Arc::new(loaded.config.resuming(&self.config()));
         self.watch_files(loaded.files);
         let generation = Generation(self.next_generation);
         let scripts = self.scripts.load(&new, generation, LoadReason::Reload)?;
@@ -138,7 +139,7 @@ impl Node {
         self.tell_all(|| Message::Retire);
         self.waiting = waiting(&self.started_with, new);
         self.generation = generation;
-        self.node_metrics.generation.set(generation.0);
+        super::node::count_generation(&self.node_metrics, generation, new);
         self.log.set_levels(&new.log);
         if new.limits.connections != self.config.borrow().limits.connections {
             super::limits::tell_few_descriptors(new.limits.connections);

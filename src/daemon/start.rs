@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use super::error::{NotStarted, StartError, io_error};
 use super::listen::{self, Admin, Bound};
 use super::live::{Inputs, Signals, live};
-use super::node::{Node, Rates};
+use super::node::{Node, Rates, count_generation};
 use super::reload::unix_seconds;
 use super::scripts::{Loaded, Scripts};
 use super::watch::Watcher;
@@ -46,6 +46,7 @@ pub fn run(config_path: &Path) -> Result<(), NotStarted> {
     let options = LoadOptions {
         credentials: credentials(),
         missing_credential: MissingCredential::Problem,
+        now: clock::since_1970(),
     };
     let mut stages = StageLists::new();
     let loaded = config::load(config_path, &options, &mut stages);
@@ -168,8 +169,7 @@ impl Started {
         let (listeners, addresses): (Vec<Listener>, Vec<String>) = public.into_iter().unzip();
         let acceptor = accept(listeners, &addresses, &crew.inboxes, &counts, &config)?;
         let watchdog = start_watchdog(&self.notifier, crew.answers, &crew.inboxes)?;
-        crew.node_metrics.generation.set(FIRST.0);
-        crew.node_metrics.reload_ok.set(1);
+        count_generation(&crew.node_metrics, FIRST, &config);
         let mut node = Node {
             id,
             hash,

@@ -112,6 +112,7 @@ metrics! {
         refused_origin: Counter, "wsd_refused_total", "reason=\"origin\"", "Handshakes refused.";
         refused_hook: Counter, "wsd_refused_total", "reason=\"hook\"", "Handshakes refused.";
         refused_error: Counter, "wsd_refused_total", "reason=\"hook_error\"", "Handshakes refused.";
+        refused_tls: Counter, "wsd_refused_total", "reason=\"tls\"", "Handshakes refused.";
         refused_timeout: Counter, "wsd_refused_total", "reason=\"timeout\"", "Handshakes refused.";
         refused_stopping: Counter, "wsd_refused_total", "reason=\"stopping\"", "Handshakes refused.";
         messages_received: Counter, "wsd_messages_received_total", "", "Messages from clients.";
@@ -152,6 +153,7 @@ metrics! {
         broker_up: Gauge, "wsd_broker_up", "", "Whether the broker takes publishes and delivers.";
         broker_reconnects: Counter, "wsd_broker_reconnects_total", "", "Times that the link to the broker was made again.";
         broker_buffer_bytes: Gauge, "wsd_broker_buffer_bytes", "", "Bytes of publishes that wait for the broker.";
+        certificate_expires: Gauge, "wsd_certificate_expires_seconds", "", "When the certificate of [tls] expires, in seconds since 1970; 0 without one.";
         log_dropped: Counter, "wsd_log_dropped_total", "", "Log records dropped because the log was full.";
     }
 }

@@ -46,6 +46,8 @@ pub enum Listener {
 pub struct Rules {
     trusted_proxies: Vec<Cidr>,
     accept_rate: u64,
+    /// TCP speaks TLS.
+    tls: bool,
 }
 
 impl Rules {
@@ -55,6 +57,7 @@ impl Rules {
         Self {
             trusted_proxies: config.listen.trusted_proxies.clone(),
             accept_rate: config.limits.accept_rate.into(),
+            tls: config.tls.is_some(),
         }
     }
 }
@@ -286,7 +289,9 @@ impl Accept {
                         _ => {}
                     }
                     self.counts.refusals.answered(now, &remote, &refusal);
-                    self.turned_away.push(now, socket, &refusal);
+                    let tls = self.rules.tls && matches!(socket, Socket::Tcp(..));
+                    self.turned_away
+                        .push(now, socket, (!tls).then_some(&refusal));
                 }
             }
         }

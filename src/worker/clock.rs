@@ -1,6 +1,6 @@
 //! The only reader of the clock.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The time by which things are measured and timers run.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
@@ -10,10 +10,16 @@ pub fn now() -> Instant {
 }
 
 /// Seconds since 1970, as scripts and tokens count.
-#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 #[must_use]
 pub fn unix() -> f64 {
+    since_1970().as_secs_f64()
+}
+
+/// The time since 1970, by which certificates are judged.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+#[must_use]
+pub fn since_1970() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |since| since.as_secs_f64())
+        .unwrap_or_default()
 }

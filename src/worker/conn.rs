@@ -5,25 +5,25 @@
 //! until a full socket takes more) reaches it as a signal of its [`Link`].
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
-use tokio::net::{TcpStream, UnixStream, tcp, unix};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::conns::Conn;
 use super::counts::Ticket;
-use super::link::{Link, Signals, Writer};
+use super::link::{Link, Signals};
 use super::message::Socket;
 use super::open::open;
+use super::reader::{self, Read, Reader};
 use super::remote::Remote;
-use super::{READ_BYTES, Worker, clock};
+use super::{READ_BYTES, Worker, clock, secure};
 use crate::config::Config;
+use crate::tls::Failure;
 use crate::types::{ChannelName, Close, ConnId};
 use crate::wire::{Event, ProtocolError, Session, SessionLimits};
 
@@ -36,30 +36,17 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 /// What a connection may do in hooks before others have their turn.
 const HOOK_TURN: Duration = Duration::from_millis(5);
 
-/// The half of a socket that is read.
-pub(super) enum Reader {
-    Tcp(tcp::OwnedReadHalf),
-    Unix(unix::OwnedReadHalf),
-}
-
-impl Reader {
-    /// Reads once into what room `buffer` has.
-    fn poll(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Tcp(half) => pin!(half.read_buf(buffer)).poll(cx),
-            Self::Unix(half) => pin!(half.read_buf(buffer)).poll(cx),
-        }
-    }
-}
-
 /// Takes a connection from the acceptor.
 pub(super) fn accept(worker: &Rc<Worker>, socket: Socket, ticket: Ticket) {
     let (socket, remote) = match socket {
         Socket::Tcp(stream, address) => (
-            TcpStream::from_std(stream).map(split_tcp),
+            TcpStream::from_std(stream).map(reader::split_tcp),
             Remote::tcp(address, &worker.state().config().listen.trusted_proxies),
         ),
-        Socket::Unix(stream) => (UnixStream::from_std(stream).map(split_unix), Remote::unix()),
+        Socket::Unix(stream) => (
+            UnixStream::from_std(stream).map(reader::split_unix),
+            Remote::unix(),
+        ),
     };
     let (reader, writer) = match socket {
         Ok(halves) => halves,
@@ -85,7 +72,7 @@ pub(super) fn attach(
     socket: std::os::unix::net::UnixStream,
     channel: &ChannelName,
 ) {
-    let (reader, writer) = match UnixStream::from_std(socket).map(split_unix) {
+    let (reader, writer) = match UnixStream::from_std(socket).map(reader::split_unix) {
         Ok(halves) => halves,
         Err(error) => {
             tracing::warn!(target: "control", "a subscription could not be taken over: {error}");
@@ -154,6 +141,8 @@ pub(super) struct Reading {
 pub(super) enum Wake {
     /// The connection is lost, or nothing more comes.
     End,
+    /// Its TLS has failed.
+    Failed(Failure),
     /// Bytes were read; they stand behind those that were pending.
     Read(BytesMut),
     /// There is something to look at.
@@ -170,6 +159,7 @@ pub(super) async fn next(worker: &Worker, link: &Link, reading: &mut Reading) ->
         link.register(cx);
         if link.blocked.get() && link.writer.poll_ready(cx).is_ready() {
             link.blocked.set(false);
+            secure::on_room(worker, link);
             worker.state().mark_dirty(link.id);
             worker.flush.wake();
         }
@@ -184,10 +174,8 @@ pub(super) async fn next(worker: &Worker, link: &Link, reading: &mut Reading) ->
         buffer.clear();
         buffer.reserve(READ_BYTES);
         buffer.extend_from_slice(&reading.pending);
-        match reading.reader.poll(cx, &mut buffer) {
-            Poll::Ready(Ok(read)) if read > 0 => {
-                worker.metrics.bytes_received.add(read as u64);
-                link.received.set(link.received.get() + read as u64);
+        match reading.reader.read(worker, link, cx, &mut buffer) {
+            Poll::Ready(Read::Bytes(read)) => {
                 if counts_bytes {
                     worker.state().on_bytes(clock::now(), link.id, read);
                 }
@@ -196,13 +184,12 @@ pub(super) async fn next(worker: &Worker, link: &Link, reading: &mut Reading) ->
                 }
                 Poll::Ready(Wake::Read(buffer))
             }
-            Poll::Ready(_) => {
+            other => {
                 *worker.buffer.borrow_mut() = buffer;
-                Poll::Ready(Wake::End)
-            }
-            Poll::Pending => {
-                *worker.buffer.borrow_mut() = buffer;
-                Poll::Pending
+                other.map(|read| match read {
+                    Read::Failed(failure) => Wake::Failed(failure),
+                    Read::Bytes(_) | Read::End => Wake::End,
+                })
             }
         }
     })
@@ -289,7 +276,7 @@ async fn converse(
             again(worker).await;
         }
         match next(worker, link, reading).await {
-            Wake::End => return Close::LOST,
+            Wake::End | Wake::Failed(_) => return Close::LOST,
             Wake::Read(bytes) => input = bytes,
             Wake::Signals(signals) => {
                 if signals.has(Signals::ABORT) {
@@ -369,6 +356,7 @@ async fn again(worker: &Worker) {
 
 /// Writes the last bytes and waits for the peer to hang up: an end with bytes unread would take them back (RFC 9112 §9.6).
 pub(super) async fn say_goodbye(link: &Link, reader: &mut Reader, bytes: Vec<u8>) {
+    let bytes = secure::last_words(link, bytes);
     let goodbye = async {
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
@@ -427,16 +415,4 @@ fn log_close(link: &Link, conn: &Conn, close: &Close) {
         link.received.get(),
         link.sent.get()
     );
-}
-
-fn split_tcp(stream: TcpStream) -> (Reader, Writer) {
-    // Small frames go out at once; without it they wait for the peer's acknowledgement (TCP_NODELAY, tcp(7)).
-    let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
-    (Reader::Tcp(reader), Writer::Tcp(writer))
-}
-
-fn split_unix(stream: UnixStream) -> (Reader, Writer) {
-    let (reader, writer) = stream.into_split();
-    (Reader::Unix(reader), Writer::Unix(writer))
 }

@@ -19,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::link::{Link, Signals};
 use super::message::{Message, Report};
-use super::{Worker, clock, conn};
+use super::{Worker, clock, conn, secure};
 use crate::types::{ConnId, WorkerId};
 
 /// Wakes the flusher, at most once until it runs.
@@ -259,6 +259,11 @@ impl Worker {
 
     /// Writes what waits for a connection, until it is all or the socket takes no more.
     fn write_one(&self, link: &Link) {
+        if let Some(tls) = link.tls.get() {
+            let scratch = &mut self.scratch.borrow_mut();
+            secure::write(&mut self.state(), scratch, link, &mut tls.borrow_mut());
+            return;
+        }
         loop {
             let (result, offered) = {
                 let state = self.state.borrow();

@@ -2,12 +2,13 @@
 //!
 //! The flusher writes through it, `State`'s outputs reach the connection's task as signals of it. One thread uses it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::task::{Context, Poll, Waker};
 
 use tokio::net::{tcp, unix};
 
+use crate::tls::Tunnel;
 use crate::types::{Close, ConnId};
 
 /// The half of a socket that is written.
@@ -83,6 +84,8 @@ impl Signals {
 pub(super) struct Link {
     pub(super) id: ConnId,
     pub(super) writer: Writer,
+    /// Where its TLS ends here.
+    pub(super) tls: OnceCell<Box<RefCell<Tunnel>>>,
     /// The socket took no more: its task waits until it does.
     pub(super) blocked: Cell<bool>,
     /// Bytes that were read, the handshake's included.
@@ -99,6 +102,7 @@ impl Link {
         Self {
             id,
             writer,
+            tls: OnceCell::new(),
             blocked: Cell::new(false),
             received: Cell::new(0),
             sent: Cell::new(0),

@@ -17,10 +17,12 @@ pub mod message;
 mod open;
 pub mod outbox;
 pub mod pace;
+mod reader;
 mod refusals;
 pub mod remote;
 mod report;
 pub mod run;
+mod secure;
 pub mod state;
 pub mod turned_away;
 pub mod wheel;
@@ -47,6 +49,7 @@ use inbox::Inbox;
 use link::Link;
 use message::{HooksFactory, Ready};
 use report::Reporter;
+use secure::Scratch;
 use state::{Generations, Output, Place, State};
 
 /// How a worker reaches the Redis thread.
@@ -98,6 +101,8 @@ pub(crate) struct Worker {
     redis: Option<RedisSender>,
     /// The buffer that connections read into, one after the other.
     buffer: RefCell<BytesMut>,
+    /// What TLS reads into and writes from, one connection after the other.
+    scratch: RefCell<Scratch>,
     metrics: Arc<WorkerMetrics>,
     answer: Arc<AtomicU64>,
     reporter: RefCell<Reporter>,
@@ -152,6 +157,7 @@ fn run(setup: Setup) {
         inboxes,
         redis,
         buffer: RefCell::new(BytesMut::with_capacity(READ_BYTES)),
+        scratch: RefCell::default(),
         metrics,
         answer,
         reporter: RefCell::new(Reporter::default()),

@@ -10,7 +10,8 @@ use super::conn::{Reading, Wake, give_back, next, say_goodbye};
 use super::counts::Ticket;
 use super::link::{Link, Signals};
 use super::remote::Remote;
-use super::{Worker, clock};
+use super::{Worker, clock, secure};
+use crate::tls::Failure;
 use crate::wire::proxy::ProxyError;
 use crate::wire::{Refusal, Upgrade, handshake, proxy};
 
@@ -20,6 +21,8 @@ enum Refused {
     Answered(Refusal),
     /// A proxy broke its protocol: nobody would understand an answer.
     Closed(ProxyError),
+    /// TLS has failed; the peer gets an alert, if there is one for it.
+    Failed(Failure),
     /// There is nobody to answer.
     Gone,
     /// The PROXY header has not come in time.
@@ -62,6 +65,11 @@ pub(super) async fn open(
             worker.metrics.refused_proxy.inc();
             refusals.closed(now, &remote, error.to_string());
         }
+        Refused::Failed(failure) => {
+            worker.metrics.refused_tls.inc();
+            refusals.failed(now, &remote, failure.reason());
+            Box::pin(say_goodbye(link, &mut reading.reader, Vec::new())).await;
+        }
         Refused::Late => {
             worker.metrics.refused_timeout.inc();
             refusals.closed(now, &remote, "the PROXY header did not come in time");
@@ -84,6 +92,15 @@ async fn negotiate(
         read_proxy_header(worker, link, reading, remote).await?;
         ticket.count_for(remote.key())?;
     }
+    let config = worker.state().config().clone();
+    if let Some(tls) = &config.tls
+        && reading.reader.is_tcp()
+    {
+        remote.secure = true;
+        secure::begin(worker, link, tls, &mut reading.pending)
+            .map_err(|failure| failed(worker, failure))?;
+    }
+    drop(config);
     let upgrade = read_request(worker, link, reading, remote, ticket).await?;
     ticket.count_for(remote.key())?;
     let result = worker
@@ -103,6 +120,7 @@ async fn more(
     loop {
         match next(worker, link, reading).await {
             Wake::End => return Err(Refused::Gone),
+            Wake::Failed(failure) => return Err(failed(worker, failure)),
             Wake::Signals(signals) if signals.has(Signals::HANDSHAKE_TIMEOUT) => {
                 return Err(late());
             }
@@ -110,6 +128,17 @@ async fn more(
             Wake::Signals(_) => {}
             Wake::Read(bytes) => return Ok(bytes),
         }
+    }
+}
+
+/// What becomes of a connection whose TLS has failed.
+fn failed(worker: &Worker, failure: Failure) -> Refused {
+    match failure {
+        Failure::PlainHttp => {
+            worker.metrics.refused_tls.inc();
+            Refusal::new(400, "this port speaks TLS; use wss:// or https://").into()
+        }
+        Failure::Tls(_) => Refused::Failed(failure),
     }
 }
 
@@ -183,7 +212,7 @@ async fn read_request(
         }
         bytes = more(worker, link, reading, || {
             worker.metrics.refused_timeout.inc();
-            Refusal::new(408, "the request did not come in time").into()
+            Refusal::new(408, secure::missing(link)).into()
         })
         .await?;
     }

@@ -44,7 +44,9 @@ pub struct Outbox {
     pieces: VecDeque<Piece>,
     /// Whether the first piece begins in the middle of a frame.
     half_written: bool,
-    /// Bytes not yet written: the sum of the pieces' lengths.
+    /// Bytes that were taken out and encrypted, and that the socket has not taken: they have no piece any more.
+    held: u32,
+    /// Bytes not yet written: the sum of the pieces' lengths, and `held`.
     queued: usize,
 }
 
@@ -119,7 +121,7 @@ impl Outbox {
         let mut first = self.half_written;
         self.pieces
             .retain(|piece| std::mem::take(&mut first) || piece.control);
-        self.queued = self.pieces.iter().map(Piece::len).sum();
+        self.queued = self.held() + self.pieces.iter().map(Piece::len).sum::<usize>();
     }
 
     /// Calls `each` with what is to be written, in order, as long as it returns true.
@@ -131,9 +133,21 @@ impl Outbox {
         }
     }
 
-    /// So many bytes were written.
+    /// So many bytes of what is encrypted wait in place of pieces: the socket has not taken them.
+    pub fn hold(&mut self, bytes: usize) {
+        self.queued -= self.held();
+        // It is one turn's worth, far below 4 GiB.
+        self.held = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.queued += self.held();
+    }
+
+    const fn held(&self) -> usize {
+        self.held as usize
+    }
+
+    /// So many bytes were written, or taken to be encrypted.
     pub fn advance(&mut self, written: usize) {
-        let mut left = written.min(self.queued);
+        let mut left = written.min(self.queued - self.held());
         self.queued -= left;
         while let Some(piece) = self.pieces.front_mut() {
             let len = piece.len();
@@ -165,13 +179,13 @@ impl Outbox {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
+        self.queued == 0
     }
 
     /// Compares the count of bytes with the pieces; panics where they differ.
     pub fn check_invariants(&self) {
         let sum: usize = self.pieces.iter().map(Piece::len).sum();
-        assert_eq!(self.queued, sum, "bytes waiting");
+        assert_eq!(self.queued, sum + self.held(), "bytes waiting");
         assert!(
             self.pieces.iter().all(|piece| piece.len() > 0),
             "an empty piece"

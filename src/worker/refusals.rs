@@ -57,6 +57,20 @@ impl Refusals {
         }
     }
 
+    /// A connection ended before it could be answered, because of what is wrong with its TLS.
+    pub(super) fn failed(&self, now: Instant, remote: &Remote, why: &'static str) {
+        let reason = format!("TLS: {why}");
+        if let Some(untold) = self.allow(now, (None, reason.clone().into())) {
+            tracing::info!(
+                target: "conn",
+                event = "handshake_refused",
+                wsd_remote = %remote,
+                "handshake refused: {reason}{}",
+                more(untold)
+            );
+        }
+    }
+
     /// Tells what was held back for a minute.
     pub(super) fn handle_timeout(&self, now: Instant) {
         loop {

@@ -18,6 +18,10 @@ pub const KEPT: usize = 128;
 /// How long each is kept.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// What a client of a port with TLS gets: the fatal alert internal_error, which is for lack of room too (RFC 8446 §6.2). An
+/// HTTP answer would cost the handshake that it is to save.
+const ALERT: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
 /// Connections that were answered, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct TurnedAway {
@@ -27,10 +31,13 @@ pub(super) struct TurnedAway {
 }
 
 impl TurnedAway {
-    /// Answers and lets go. The socket does not block.
-    pub(super) fn push(&mut self, now: Instant, socket: Socket, refusal: &Refusal) {
+    /// Answers and lets go; without a refusal with [`ALERT`]. The socket does not block.
+    pub(super) fn push(&mut self, now: Instant, socket: Socket, refusal: Option<&Refusal>) {
         self.buffer.clear();
-        refusal.encode(&mut self.buffer);
+        match refusal {
+            Some(refusal) => refusal.encode(&mut self.buffer),
+            None => self.buffer.extend_from_slice(&ALERT),
+        }
         // The kernel has room for so little, or the peer has gone.
         let _ = match &socket {
             Socket::Tcp(stream, _) => {

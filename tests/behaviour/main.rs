@@ -25,6 +25,7 @@ mod support;
 
 mod admin;
 mod batch;
+mod certificate;
 mod close;
 mod connect;
 mod control;
@@ -48,6 +49,7 @@ mod script_bounds;
 mod script_conn;
 mod service;
 mod slow_clients;
+mod tls;
 mod unix_socket;
 mod watch;
 mod wsd_v1;

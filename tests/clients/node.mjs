@@ -29,8 +29,13 @@ export async function eventually(what, condition) {
 }
 
 export class Node {
-  /** Starts one and waits until it listens. `extra` is TOML, merged over the rest. */
-  static async start(extra = "") {
+  /** Starts one with TLS; `authority` is the file with the certificate that a client must trust. */
+  static async startWithTls(extra = "") {
+    return this.start(`${extra}\n[tls]\ncertificate = "../../cert.pem"\nkey = "../../key.pem"\n`, makeCertificate);
+  }
+
+  /** Starts one and waits until it listens. `extra` is TOML, merged over the rest; `prepare` is given its directory. */
+  static async start(extra = "", prepare = undefined) {
     const node = new Node();
     node.directory = mkdtempSync(join(tmpdir(), "wsd-clients-"));
     cpSync(join(root, "etc"), join(node.directory, "etc"), { recursive: true });
@@ -42,6 +47,8 @@ export class Node {
       `[listen]\naddresses = ["127.0.0.1:0"]\n[admin]\nhttp = "127.0.0.1:0"\ncontrol = "${node.socket}"\n`,
     );
     writeFileSync(join(dropIns, "95-extra.toml"), extra);
+    await prepare?.(node.directory);
+    node.authority = join(node.directory, "cert.pem");
     const { WSD_CONFIG, NOTIFY_SOCKET, LISTEN_FDS, JOURNAL_STREAM, ...env } = process.env;
     node.child = spawn(binary, ["run", "-c", "etc/demo.toml"], {
       cwd: node.directory,
@@ -56,7 +63,7 @@ export class Node {
       return node.log.includes("ready: ");
     });
     const status = await node.status();
-    node.url = `ws://${status.listeners[0]}`;
+    node.url = `${prepare ? "wss" : "ws"}://${status.listeners[0]}`;
     node.page = `http://${status.admin}/`;
     return node;
   }
@@ -82,6 +89,14 @@ export class Node {
     rmSync(this.directory, { recursive: true });
     if (this.child.exitCode !== 0) throw new Error(`wsd exited with ${this.child.exitCode}:\n${this.log}`);
   }
+}
+
+/** A certificate for 127.0.0.1 that signs for itself, and its key. */
+async function makeCertificate(directory) {
+  const to = ["-keyout", join(directory, "key.pem"), "-out", join(directory, "cert.pem")];
+  const names = ["-subj", "/CN=wsd", "-addext", "subjectAltName=IP:127.0.0.1"];
+  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"];
+  await run("openssl", ["req", "-x509", ...kind, ...to, ...names]);
 }
 
 /** Routes of these tests, before those of the demo. */

@@ -8,7 +8,7 @@ import { run } from "node:test";
 
 import { here } from "./node.mjs";
 
-const files = ["ws.test.mjs", "python.test.mjs", "browser.test.mjs"];
+const files = ["ws.test.mjs", "python.test.mjs", "wss.test.mjs", "browser.test.mjs"];
 let passed = 0;
 let failed = 0;
 const events = run({ files: files.map((file) => join(here, file)), concurrency: false, timeout: 240_000 });

@@ -36,9 +36,11 @@ impl Message {
     }
 }
 
-/// The two kinds of sockets that wsd listens on.
+/// The kinds of sockets that wsd listens on.
 #[derive(Debug)]
 pub(crate) enum Stream {
+    /// TCP with TLS.
+    Tls(Box<rustls::StreamOwned<rustls::ClientConnection, TcpStream>>),
     /// TCP.
     Tcp(TcpStream),
     /// Unix.
@@ -80,6 +82,7 @@ impl Stream {
 
     fn set_read_timeout(&self, timeout: Duration) -> io::Result<()> {
         match self {
+            Self::Tls(stream) => stream.sock.set_read_timeout(Some(timeout)),
             Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
             Self::Unix(stream) => stream.set_read_timeout(Some(timeout)),
         }
@@ -88,6 +91,7 @@ impl Stream {
     /// Says that nothing more will be written.
     pub(crate) fn shutdown_write(&self) {
         let _ = match self {
+            Self::Tls(stream) => stream.sock.shutdown(Shutdown::Write),
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
@@ -97,6 +101,7 @@ impl Stream {
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
+            Self::Tls(stream) => stream.read(buf),
             Self::Tcp(stream) => stream.read(buf),
             Self::Unix(stream) => stream.read(buf),
         }
@@ -106,13 +111,17 @@ impl Read for Stream {
 impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
+            Self::Tls(stream) => stream.write(buf),
             Self::Tcp(stream) => stream.write(buf),
             Self::Unix(stream) => stream.write(buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Tls(stream) => stream.flush(),
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+        }
     }
 }
 
@@ -143,6 +152,7 @@ impl Client {
     pub(crate) fn open_with(mut stream: Stream, request: &[u8]) -> Self {
         stream.set_read_timeout(DEADLINE).unwrap();
         stream.write_all(request).unwrap();
+        stream.flush().unwrap();
         let mut buffer = Vec::new();
         let answer = Answer::read(&mut stream, &mut buffer)
             .unwrap_or_else(|error| panic!("no answer to the handshake: {error}"));
@@ -189,7 +199,11 @@ impl Client {
 
     /// Sends these bytes. A peer that has gone is no failure here: what the test reads next says so.
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
-        let _ = self.stream.write_all(bytes);
+        // What rustls holds back when the socket is full goes with the next flush.
+        let _ = self
+            .stream
+            .write_all(bytes)
+            .and_then(|()| self.stream.flush());
     }
 
     /// The socket itself.

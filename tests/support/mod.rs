@@ -14,6 +14,7 @@ mod client;
 mod http;
 pub(crate) mod redis;
 mod site;
+pub(crate) mod tls;
 mod wsd;
 
 pub(crate) use client::{Client, Message, Stream, frame};

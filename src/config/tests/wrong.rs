@@ -185,11 +185,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("admin.token", "\"a b\"", "must be visible ASCII"),
     ("log.level", "\"loud\"", "\"loud\" is no level"),
-    (
-        "tls",
-        "{ certificate = \"x\" }",
-        "not built in yet; leave this table out",
-    ),
+    ("tls", "[]", "an array: must be a table, as in [tls]"),
     ("lisen.x", "1", "did you mean \"listen\"?"),
     (
         "route",

@@ -106,7 +106,8 @@ pub(super) fn secret(
     let secret = match given {
         Given::Text(text) => Secret::new(text),
         Given::Credential(name) => {
-            Secret::from_credential(&name, credential(check, path, &name, place))
+            let text = credential(check, path, &name, place);
+            Secret::from_credential(&name, text.unwrap_or_else(|| PLACEHOLDER.to_owned()))
         }
     };
     if let Err(what) = fits(secret.reveal()) {
@@ -115,7 +116,7 @@ pub(super) fn secret(
     secret
 }
 
-fn credential_name(name: &str, place: Place, faults: &mut Faults<'_>) -> Option<String> {
+pub(super) fn credential_name(name: &str, place: Place, faults: &mut Faults<'_>) -> Option<String> {
     // systemd takes what can be a file's name.
     let fine = !name.is_empty()
         && name.len() <= 255
@@ -133,10 +134,14 @@ fn credential_name(name: &str, place: Place, faults: &mut Faults<'_>) -> Option<
     fine.then(|| name.to_owned())
 }
 
-fn credential(check: &mut Check<'_>, path: &str, name: &str, place: Place) -> String {
-    let Some(options) = check.disk else {
-        return PLACEHOLDER.to_owned();
-    };
+/// The text of a credential; `None` where only the unit has it, which is told.
+pub(super) fn credential(
+    check: &mut Check<'_>,
+    path: &str,
+    name: &str,
+    place: Place,
+) -> Option<String> {
+    let options = check.disk?;
     let shown = quote(&format!("credential:{name}"));
     let what = match &options.credentials {
         None => format!("{shown}: there is no $CREDENTIALS_DIRECTORY, only the unit has it"),
@@ -145,7 +150,7 @@ fn credential(check: &mut Check<'_>, path: &str, name: &str, place: Place) -> St
             let read = read_credential(&file);
             check.files.push(file.clone());
             match read {
-                Ok(text) if !text.is_empty() => return text,
+                Ok(text) if !text.is_empty() => return Some(text),
                 Ok(_) => format!("{shown}: {} is empty", file.display()),
                 Err(error) => format!(
                     "{shown}: {}: {}; the unit needs LoadCredential={name}:PATH",
@@ -163,7 +168,7 @@ fn credential(check: &mut Check<'_>, path: &str, name: &str, place: Place) -> St
         }
         MissingCredential::Problem => check.fault(place, path, what),
     }
-    PLACEHOLDER.to_owned()
+    None
 }
 
 /// The content without one newline at the end.

@@ -7,6 +7,7 @@ mod broker;
 mod channels;
 mod hooks;
 mod routes;
+mod tls;
 
 use std::path::Path;
 
@@ -31,6 +32,7 @@ const LARGEST_MESSAGE: u64 = 1 << 30;
 pub(super) fn config(check: &mut Check<'_>, secrets: &Path) -> Config {
     check.walk();
     let listen = listen(check);
+    let tls = tls::tls(check);
     let runtime = Runtime {
         workers: check.key("runtime.workers", number(0..=most(WorkerId::MAX))),
     };
@@ -42,6 +44,7 @@ pub(super) fn config(check: &mut Check<'_>, secrets: &Path) -> Config {
     let admin = admin(check, &listen);
     Config {
         listen,
+        tls,
         runtime,
         broker,
         hooks,

@@ -158,3 +158,31 @@ fn bytes_come_out_as_they_went_in_however_they_are_written() {
         assert!(all.chunks(10).all(|frame| frame[..2] == [0x81, 8]));
     }
 }
+
+#[test]
+fn what_is_encrypted_and_not_written_counts_as_waiting() {
+    let mut outbox = Outbox::default();
+    push(&mut outbox, &run("a", WhenFull::DropOldest, 10, 8), 1000);
+    assert_eq!(outbox.queued(), 100);
+    // Half a frame more than three is taken, and has become a little longer.
+    outbox.advance(35);
+    outbox.hold(60);
+    outbox.check_invariants();
+    assert_eq!(outbox.queued(), 65 + 60);
+    // What was taken has no piece any more: nothing of it can be dropped, nor the half of what was not.
+    let pushed = push(&mut outbox, &run("a", WhenFull::DropOldest, 3, 8), 125);
+    assert_eq!(pushed.dropped, 3);
+    assert_eq!(outbox.queued(), 125);
+    outbox.hold(0);
+    outbox.check_invariants();
+    assert_eq!(outbox.queued(), 65);
+    outbox.hold(7);
+    outbox.clear();
+    outbox.check_invariants();
+    assert_eq!(outbox.queued(), 5 + 7);
+    outbox.advance(1000);
+    outbox.check_invariants();
+    assert!(!outbox.is_empty(), "what is held is written later");
+    outbox.hold(0);
+    assert!(outbox.is_empty());
+}

@@ -325,6 +325,18 @@ impl State {
         mark(&mut self.dirty, id, conn);
     }
 
+    /// So many bytes of a connection's outbox were taken to be encrypted, so many wait encrypted since then, and so many
+    /// were written.
+    pub fn on_sealed(&mut self, id: ConnId, taken: usize, held: usize, written: usize) {
+        self.metrics.bytes_sent.add(written as u64);
+        if let Some(conn) = self.conns.get_mut(id) {
+            let before = conn.outbox.queued();
+            conn.outbox.advance(taken);
+            conn.outbox.hold(held);
+            self.queued_bytes = (self.queued_bytes + conn.outbox.queued()).saturating_sub(before);
+        }
+    }
+
     /// Lets go of what waits for a connection that does not read, and tries for a moment to say so.
     fn disconnect_slow(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.conns.get_mut(id) else {
