@@ -351,6 +351,8 @@ impl Close {
     pub const GOING_AWAY: Self = Self::new(1001, "going away");
     /// 4401: `conn:expire`.
     pub const EXPIRED: Self = Self::new(4401, "expired");
+    /// 1008: `wsd.kick`.
+    pub const KICKED: Self = Self::new(1008, "kicked");
     /// 1006: the link was lost, or the peer stopped answering; never sent.
     pub const LOST: Self = Self::new(1006, "");
     /// 1008: a rule of the operator was broken.

@@ -184,6 +184,8 @@ fn host(config: &Config, placeholders: Arc<AtomicBool>) -> std::io::Result<Host>
             }
             result => result,
         }),
+        commons: Arc::default(),
+        subscribers: Arc::new(|_| 0),
         deadline: DeadlineHandle::start()?,
     })
 }

@@ -106,9 +106,11 @@ impl Config {
     /// What holds for a channel: the first `[[channel]]` that matches alone counts.
     #[must_use]
     pub fn policy(&self, channel: &ChannelName) -> &Arc<ChannelPolicy> {
+        // What is wsd's own keeps nothing and waits for no window, whatever `*` stands for.
+        let own = channel.as_str().starts_with('$');
         self.channels
             .iter()
-            .find(|rule| rule.pattern.matches(channel.as_str()))
+            .find(|rule| !own && rule.pattern.matches(channel.as_str()))
             .map_or(&self.channel_default, |rule| &rule.policy)
     }
 }

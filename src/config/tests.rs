@@ -93,7 +93,7 @@ fn nothing_written_is_the_default() {
 #[test]
 fn what_is_not_built_is_fine_at_its_off_value() {
     let config = good(
-        "listen.proxy_protocol = false\nlisten.trusted_proxies = []\nbroker.probe = \"0ms\"\nhooks.shared = \"0B\"\n\
+        "listen.proxy_protocol = false\nlisten.trusted_proxies = []\nbroker.probe = \"0ms\"\n\
          hooks.share = \"0.0%\"\nhooks.breaker = { cuts = 0, window = \"1s\", cooldown = \"1s\" }\n\
          compression = { enabled = false, level = 9, min_size = 0 }\nlimits.connections_per_address = 0\n\
          drain.restart_over = \"30s\"\n\

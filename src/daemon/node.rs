@@ -120,7 +120,8 @@ impl Node {
         node.handshakes.set(self.counts.handshakes() as u64);
         let up = self.broker_status() == LinkStatus::Up;
         self.node_metrics.broker_up.set(u64::from(up));
-        render::render(&self.metrics, &self.node_metrics)
+        let own = render::render(&self.metrics, &self.node_metrics);
+        own + &self.scripts.metrics_text()
     }
 
     /// `wsd status`.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::config::{self, Config, LoadOptions};
+use crate::hub::SubscriberCounts;
 use crate::log::{Emitter, Record};
-use crate::script::{self, Bundle, DeadlineHandle, Host, LoadReason, LogRecord};
-use crate::types::{Generation, NodeId, WorkerId};
+use crate::script::{self, Bundle, Commons, DeadlineHandle, Host, LoadReason, LogRecord};
+use crate::types::{ChannelName, Generation, NameHash, NodeId, WorkerId};
 use crate::worker::clock;
 use crate::worker::message::HooksFactory;
 
@@ -17,6 +18,10 @@ pub(super) struct Scripts {
     deadline: DeadlineHandle,
     emitter: Emitter,
     started: Instant,
+    /// What the scripts of all workers share, over reloads.
+    commons: Arc<Commons>,
+    /// Where all workers count the subscribers of channels.
+    pub(super) subscribers: Arc<SubscriberCounts>,
 }
 
 /// A generation's scripts, loaded once and found right.
@@ -30,12 +35,18 @@ pub(super) struct Loaded {
 
 impl Scripts {
     /// Starts the thread that stops scripts at their time limit.
-    pub(super) fn new(node: NodeId, emitter: Emitter, started: Instant) -> std::io::Result<Self> {
+    pub(super) fn new(
+        (node, hash): (NodeId, NameHash),
+        emitter: Emitter,
+        started: Instant,
+    ) -> std::io::Result<Self> {
         Ok(Self {
             node,
             deadline: DeadlineHandle::start()?,
             emitter,
             started,
+            commons: Arc::default(),
+            subscribers: Arc::new(SubscriberCounts::new(hash)),
         })
     }
 
@@ -51,7 +62,11 @@ impl Scripts {
         };
         let (bundle, mut problems) = Bundle::load_some(&config.hooks, &config.stages);
         let host = self.host(config, generation);
-        let report = match script::check(&bundle, &host(WorkerId(0))) {
+        let trial = Host {
+            commons: Arc::default(),
+            ..host(WorkerId(0))
+        };
+        let report = match script::check(&bundle, &trial) {
             Ok(report) if problems.is_empty() => report,
             Ok(_) => return Err(texts(problems)),
             Err(more) => {
@@ -71,6 +86,11 @@ impl Scripts {
         })
     }
 
+    /// What scripts count, as Prometheus' text.
+    pub(super) fn metrics_text(&self) -> String {
+        self.commons.metrics_text()
+    }
+
     /// Makes what a worker's state is given.
     fn host(
         &self,
@@ -83,6 +103,10 @@ impl Scripts {
             Arc::new(move |record| emitter.emit(to_record(record)));
         let secret = script::secrets(&config.hooks);
         let deadline = self.deadline.clone();
+        let commons = Arc::clone(&self.commons);
+        let counts = Arc::clone(&self.subscribers);
+        let subscribers: Arc<dyn Fn(&ChannelName) -> u64 + Send + Sync> =
+            Arc::new(move |channel| counts.get(channel));
         move |worker| Host {
             node,
             worker,
@@ -95,6 +119,8 @@ impl Scripts {
                     .as_secs_f64()
             }),
             secret: Arc::clone(&secret),
+            commons: Arc::clone(&commons),
+            subscribers: Arc::clone(&subscribers),
             deadline: deadline.clone(),
         }
     }

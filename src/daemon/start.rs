@@ -26,6 +26,7 @@ use crate::config::{self, BrokerUrl, Config, LoadOptions, MissingCredential, Sta
 use crate::control::message::ReloadStatus;
 use crate::control::server::{self as control, Call};
 use crate::control::socket_path as control_path;
+use crate::hub::SubscriberCounts;
 use crate::log::{self, Log, Sink};
 use crate::metrics::http::{self, HttpCall};
 use crate::metrics::{NodeMetrics, WorkerMetrics};
@@ -135,7 +136,7 @@ impl Started {
         let config = Arc::new(self.loaded.config);
         let id = NodeId(random());
         let hash = NameHash::new(random(), random());
-        let scripts = Scripts::new(id, self.log.emitter(), started)
+        let scripts = Scripts::new((id, hash), self.log.emitter(), started)
             .map_err(io_error("the thread of the hooks' time limits"))?;
         let first = load_first(&scripts, &config)?;
         let signals = Signals::catch().map_err(io_error("signals"))?;
@@ -155,7 +156,7 @@ impl Started {
             return Err(StartError::Refused(vec![no_listener(&self.path)]));
         }
         let calls = serve_control(&config.admin.control, &self.loaded.places)?;
-        let crew = Crew::start(id, hash, &config, &first.hooks).await?;
+        let crew = Crew::start((id, hash), &config, &first.hooks, &scripts.subscribers).await?;
         let (changed_in, changed) = mpsc::unbounded_channel();
         let watcher = watch_files(self.loaded.files, changed_in);
         let (config_out, config_in) = watch::channel(Arc::clone(&config));
@@ -224,10 +225,10 @@ struct Crew {
 impl Crew {
     /// Starts them and the Redis thread, and waits until each has loaded its scripts.
     async fn start(
-        node: NodeId,
-        hash: NameHash,
+        (node, hash): (NodeId, NameHash),
         config: &Arc<Config>,
         hooks: &HooksFactory,
+        subscribers: &Arc<SubscriberCounts>,
     ) -> Result<Self, StartError> {
         let workers = worker_count(config.runtime.workers);
         let inboxes: Vec<Arc<Inbox>> = (0..workers).map(|_| Arc::new(Inbox::default())).collect();
@@ -253,6 +254,7 @@ impl Crew {
                 hooks: Arc::clone(hooks),
                 inboxes: inboxes.clone(),
                 redis: sender,
+                subscribers: Arc::clone(subscribers),
                 metrics: Arc::clone(metrics),
                 answer: Arc::clone(answer),
                 started: ready.clone(),

@@ -6,14 +6,17 @@
 //! `worker/state`.
 
 mod catch_up;
+mod counts;
 mod memberships;
 #[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::types::{ChannelName, ConnId, NameHash};
 pub use catch_up::{CatchUp, Next};
+pub use counts::SubscriberCounts;
 use memberships::Memberships;
 
 /// A channel's place in the hub, valid as long as it has a member; then used again for another.
@@ -74,6 +77,8 @@ pub struct Hub {
     free: Vec<ChannelSlot>,
     conns: Vec<Option<(ConnId, Memberships)>>,
     subscriptions: usize,
+    /// Of all hubs of the node.
+    counts: Option<Arc<SubscriberCounts>>,
 }
 
 impl Hub {
@@ -86,7 +91,13 @@ impl Hub {
             free: Vec::new(),
             conns: Vec::new(),
             subscriptions: 0,
+            counts: None,
         }
+    }
+
+    /// Writes how many subscribers channels have where all hubs of the node do. To be called before anybody joins.
+    pub fn share_counts(&mut self, counts: Arc<SubscriberCounts>) {
+        self.counts = Some(counts);
     }
 
     /// Makes `conn` a member of `channel`.
@@ -111,6 +122,9 @@ impl Hub {
         let at = memberships.push(slot, index_u32(place));
         entry.members.push(Member { conn, at });
         self.subscriptions += 1;
+        if let Some(counts) = &self.counts {
+            counts.add(channel);
+        }
         if place == 0 {
             Joined::First(slot)
         } else {
@@ -302,6 +316,9 @@ impl Hub {
             self.free.push(slot);
         }
         self.subscriptions -= 1;
+        if let Some(counts) = &self.counts {
+            counts.sub(&name);
+        }
         Left {
             slot,
             channel: name,

@@ -3,6 +3,8 @@
 //! [pure] Scripts fill [`Effects`] while they run; [`super::Pipeline`] cuts back what a failed call left;
 //! `worker/state.rs` carries the rest out in order. A hook that fails leaves none.
 
+use std::time::Duration;
+
 use crate::types::{ChannelName, Close, ConnId, Payload};
 
 /// One wish of a hook.
@@ -23,14 +25,20 @@ pub enum Effect {
     },
     /// Sends to this connection alone.
     Send(ConnId, Payload),
+    /// Closes every connection of that user, on all nodes.
+    KickUser(String, Close),
+    /// Sends to every connection of that user, on all nodes.
+    SendUser(String, Payload),
     /// From now on the connection's messages go there (`""` in a script: nowhere).
     SetChannel(ConnId, Option<ChannelName>),
     /// The subprotocol of the answer to the handshake; one of those offered.
     SetProtocol(ConnId, String),
     /// The user's name in logs and tools; `None` after `conn.user = nil`.
     SetUser(ConnId, Option<String>),
-    /// Joins a channel, through `on_subscribe`.
-    Subscribe(ConnId, ChannelName),
+    /// Joins a channel, through `on_subscribe`, and gets so many of its history first; `None`: as many as the channel says.
+    Subscribe(ConnId, ChannelName, Option<u32>),
+    /// Runs a function of the script after this time: [`super::Hooks::on_timer`].
+    Timer(TimerId, Duration),
     /// Leaves a channel.
     Unsubscribe(ConnId, ChannelName),
 }
@@ -40,11 +48,17 @@ impl Effect {
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Publish { payload, .. } | Self::Send(_, payload) => payload.len(),
+            Self::Publish { payload, .. } | Self::Send(_, payload) | Self::SendUser(_, payload) => {
+                payload.len()
+            }
             _ => 0,
         }
     }
 }
+
+/// Names a function that a script wants to be run later; no other of this process has the same.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct TimerId(pub u64);
 
 /// The effects of the calls since it was last emptied, in the order in which they were asked for.
 #[derive(Debug, Default)]
@@ -77,6 +91,12 @@ impl Effects {
     pub fn begin(&mut self) {
         self.start = self.list.len();
         self.bytes = 0;
+    }
+
+    /// What the present call has asked for so far.
+    #[must_use]
+    pub fn present(&self) -> &[Effect] {
+        self.list.get(self.start..).unwrap_or_default()
     }
 
     /// The present call failed: forgets what it asked for.

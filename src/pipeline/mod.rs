@@ -7,10 +7,11 @@
 mod effect;
 mod run;
 
-pub use effect::{Effect, Effects, TooManyEffects};
+pub use effect::{Effect, Effects, TimerId, TooManyEffects};
 pub use run::{Admission, BatchOutcome, MessageOutcome, Pipeline};
 
 use std::fmt;
+use std::time::Duration;
 
 pub use crate::types::BatchItem;
 use crate::types::{ChannelName, Close, ConnId, Kind, Origin, Payload, StagesId};
@@ -201,6 +202,15 @@ pub struct HookError {
     pub traceback: Option<String>,
 }
 
+/// What became of a timer's run.
+#[derive(Debug, Default)]
+pub struct TimerRun {
+    /// It is to run again when this much has passed since its end.
+    pub again: Option<Duration>,
+    /// Why it gave up, if it did.
+    pub error: Option<HookError>,
+}
+
 /// One generation of the operator's code on one worker.
 ///
 /// Calls are synchronous and must return soon: the whole worker waits. What a hook wants done elsewhere it leaves in
@@ -262,6 +272,10 @@ pub trait Hooks {
         close: &Close,
         effects: &mut Effects,
     ) -> Result<(), HookError>;
+    /// The time of a timer has come ([`Effect::Timer`]); one that is not known any more does nothing.
+    fn on_timer(&mut self, _timer: TimerId, _effects: &mut Effects) -> TimerRun {
+        TimerRun::default()
+    }
     /// The connection is gone: forgets what is kept for it. Comes after `on_disconnect` and after a refused handshake.
     fn forget(&mut self, conn: ConnId);
 

@@ -4,10 +4,11 @@
 //! those that returned, and hands every failure back as a report for the log and the metrics.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{
     Answer, BatchItem, BatchOutput, ConnectVerdict, Effects, Hook, HookError, Hooks, StageId,
-    Verdict, Who,
+    TimerId, Verdict, Who,
 };
 use crate::config::{FailurePolicy, OnError};
 use crate::types::{ChannelName, Close, ConnId, Payload, StagesId};
@@ -269,6 +270,16 @@ impl Pipeline {
                 self.fail(error, effects, OnError::Pass);
             }
         }
+    }
+
+    /// Runs a timer; when it is to run again.
+    pub fn timer(&mut self, timer: TimerId, effects: &mut Effects) -> Option<Duration> {
+        effects.begin();
+        let run = self.hooks.on_timer(timer, effects);
+        if let Some(error) = run.error {
+            self.fail(error, effects, OnError::Pass);
+        }
+        run.again
     }
 
     /// The connection is gone.

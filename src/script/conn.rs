@@ -440,4 +440,4 @@ pub(super) fn export(stack: &mut Stack, world: &World, conn: ConnId) -> Option<B
 }
 
 /// Bytes of a user's name.
-const USER_MAX: usize = 255;
+pub(super) const USER_MAX: usize = 255;

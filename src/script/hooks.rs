@@ -6,9 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::call::Call;
 use super::error::Site;
 use super::load::Bundle;
-use super::raw::Stack;
+use super::raw::{Ref, Stack};
 use super::state::State;
 use super::stop::Cause;
 use super::value::Raise;
@@ -17,9 +18,9 @@ use super::{conn, data, verdict};
 use crate::config::Level;
 use crate::pipeline::{
     BatchItem, BatchOutput, Change, ConnectVerdict, Effects, Hook, HookError, Hooks, StageId,
-    Verdict, Who,
+    TimerId, TimerRun, Verdict, Who,
 };
-use crate::types::{ChannelName, Close, ConnId, Kind as MessageKind, Payload, StagesId};
+use crate::types::{ChannelName, Close, ConnId, Kind as MessageKind, Origin, Payload, StagesId};
 use crate::wire::Upgrade;
 
 /// See the module.
@@ -31,14 +32,6 @@ pub(super) struct LuaHooks {
     collect_at: usize,
     /// It was told that half of the memory is live.
     told: bool,
-}
-
-/// The call of a hook, before it is known what it is called with.
-struct Call<'a> {
-    stage: StageId,
-    hook: Hook,
-    who: Option<Who<'a>>,
-    upgrade: Option<&'a Upgrade>,
 }
 
 /// Where the connection stands in a call's frame; arguments that are kept come above it.
@@ -57,7 +50,7 @@ impl LuaHooks {
     }
 
     /// One call: `keep` pushes what must outlive the arguments, `read` finds the results from its place on.
-    fn call<R>(
+    pub(super) fn call<R>(
         &mut self,
         call: &Call<'_>,
         effects: &mut Effects,
@@ -66,11 +59,13 @@ impl LuaHooks {
         results: i32,
         read: impl FnOnce(&mut Stack, &World, i32) -> Result<R, Raise>,
     ) -> Result<R, HookError> {
-        let function = self
-            .state
-            .stages
-            .get(usize::from(call.stage.0))
-            .and_then(|stage| stage.function(call.hook));
+        let hook = || {
+            self.state
+                .stages
+                .get(usize::from(call.stage.0))
+                .and_then(|stage| stage.function(call.hook))
+        };
+        let function = call.function.or_else(hook);
         let site = Site {
             bundle: &self.bundle,
             stage: call.stage,
@@ -84,6 +79,7 @@ impl LuaHooks {
         let world = vm.shared();
         std::mem::swap(effects, &mut *world.effects.borrow_mut());
         world.hook.set(Some(call.hook));
+        world.stage.set(call.stage);
         world
             .conn
             .set(call.who.map(|who| (who.conn, who.peer.origin)));
@@ -134,16 +130,36 @@ impl LuaHooks {
                 Ok(result)
             }
             Err((error, cause)) => {
-                if let Some(who) = call.who {
-                    world.conns.borrow_mut().failed(who.conn);
-                }
-                match cause {
-                    Cause::Memory | Cause::Panic => self.rebuild(),
-                    Cause::Error | Cause::Time => self.collect(),
-                }
+                self.failed(call, effects, cause);
                 Err(error)
             }
         }
+    }
+
+    /// Takes back what a call that failed left behind.
+    fn failed(&mut self, call: &Call<'_>, effects: &Effects, cause: Cause) {
+        if let Some(who) = call.who {
+            self.world().conns.borrow_mut().failed(who.conn);
+        }
+        self.undo_timers(effects);
+        match cause {
+            Cause::Memory | Cause::Panic => self.rebuild(),
+            Cause::Error | Cause::Time => self.collect(),
+        }
+    }
+
+    pub(super) fn world(&self) -> &World {
+        self.state.vm.shared()
+    }
+
+    /// Lets go of values that the state keeps.
+    pub(super) fn release(&self, hook: Hook, values: &[Ref]) {
+        // Takes no memory, so it cannot fail.
+        drop(self.state.vm.enter(self.limit(hook), |stack| {
+            for value in values {
+                stack.release(*value);
+            }
+        }));
     }
 
     fn limit(&self, hook: Hook) -> Duration {
@@ -195,7 +211,8 @@ impl LuaHooks {
             .collect();
         let saved = self.state.vm.shared().conns.borrow_mut().take_saved();
         carried.extend(saved);
-        match State::build(&self.bundle, &self.host, LoadReason::Rebuild) {
+        let ended = self.world().ended_timers();
+        match State::build(&self.bundle, &self.host, LoadReason::Rebuild, ended) {
             Ok(state) => self.state = state,
             Err(problems) => {
                 let world = self.state.vm.shared();
@@ -245,6 +262,7 @@ impl Hooks for LuaHooks {
             hook: Hook::Connect,
             who: Some(who),
             upgrade: Some(upgrade),
+            function: None,
         };
         self.call(
             &call,
@@ -341,6 +359,7 @@ impl Hooks for LuaHooks {
             hook: Hook::Batch,
             who: None,
             upgrade: None,
+            function: None,
         };
         let name = |stack: &mut Stack| stack.push_bytes(channel.as_str().as_bytes());
         let messages = |stack: &mut Stack| stack.push_clone(INPUTS);
@@ -391,13 +410,23 @@ impl Hooks for LuaHooks {
         )
     }
 
+    fn on_timer(&mut self, timer: TimerId, effects: &mut Effects) -> TimerRun {
+        self.world().timer.set(Some(timer));
+        let run = self.run_timer(timer, effects);
+        self.world().timer.set(None);
+        run
+    }
+
     fn forget(&mut self, conn: ConnId) {
-        let vm = &self.state.vm;
-        let table = vm.shared().conns.borrow_mut().forget(conn);
+        let table = self.world().conns.borrow_mut().forget(conn);
         if let Some(table) = table {
-            // Takes no memory, so it cannot fail.
-            drop(vm.enter(self.limit(Hook::Disconnect), |stack| stack.release(table)));
+            self.release(Hook::Disconnect, &[table]);
         }
+        self.host.commons.holds.release(Origin {
+            node: self.host.node,
+            worker: self.host.worker,
+            conn,
+        });
     }
 
     fn export_data(&mut self, conn: ConnId) -> Option<Box<[u8]>> {
@@ -434,16 +463,5 @@ impl Hooks for LuaHooks {
 
     fn take_loaded(&mut self) -> Effects {
         std::mem::take(&mut *self.state.vm.shared().effects.borrow_mut())
-    }
-}
-
-impl<'a> Call<'a> {
-    const fn of(stage: StageId, hook: Hook, who: Who<'a>) -> Self {
-        Self {
-            stage,
-            hook,
-            who: Some(who),
-            upgrade: None,
-        }
     }
 }

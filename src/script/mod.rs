@@ -5,6 +5,8 @@
 //! unsafe, `api/` what scripts can use.
 
 mod api;
+mod call;
+mod commons;
 mod compile;
 mod conn;
 mod convert;
@@ -20,6 +22,7 @@ mod stop;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod value;
 mod verdict;
 mod watchdog;
@@ -28,6 +31,7 @@ mod world;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use commons::Commons;
 pub use load::Bundle;
 pub use testing::{TestSummary, run_tests, test_files};
 pub use watchdog::DeadlineHandle;
@@ -45,7 +49,7 @@ pub fn build(
     host: Host,
     why: LoadReason,
 ) -> Result<Box<dyn Hooks>, HookError> {
-    match State::build(bundle, &host, why) {
+    match State::build(bundle, &host, why, Vec::new()) {
         Ok(state) => Ok(Box::new(hooks::LuaHooks::new(
             Arc::clone(bundle),
             host,
@@ -89,7 +93,7 @@ pub struct ScriptReport {
 
 /// Loads every script into a state that is thrown away, with `on_load("check")`. Every problem of every script is found.
 pub fn check(bundle: &Arc<Bundle>, host: &Host) -> Result<CheckReport, Vec<HookError>> {
-    let state = State::build(bundle, host, LoadReason::Check)?;
+    let state = State::build(bundle, host, LoadReason::Check, Vec::new())?;
     let mut report = CheckReport::default();
     for (place, name) in bundle.names().enumerate() {
         let Some(stage) = state.stages.get(place) else {

@@ -2,7 +2,7 @@
 //!
 //! All of it is constant and shared by the environments of scripts and modules, each of which has its own globals on top.
 
-use super::api::{self, channel, wsd};
+use super::api::{self, channel, metrics, shared, wsd};
 use super::guard::{self, GUARDS};
 use super::raw::{HostFunction, Stack, Vm};
 use super::value::Raise;
@@ -120,16 +120,20 @@ fn keep(stack: &mut Stack, vm: &Vm<World>, base: i32) -> Kept {
         function_into(stack, vm, table, c"__tostring", show_integer);
         function_into(stack, vm, table, c"__eq", same_integer);
     });
-    let (conn, _) = metatable(&mut |stack, table| {
-        stack.push_table(0, channel::METHODS.len());
+    let methods = |stack: &mut Stack, table: i32, list: &[api::Entry]| {
+        stack.push_table(0, list.len());
         let methods = stack.top();
-        for (name, function) in channel::METHODS {
+        for (name, function) in list {
             function_into(stack, vm, methods, name, *function);
         }
         stack.freeze(methods);
         stack.set_named(table, "__index");
+    };
+    let (conn, _) = metatable(&mut |stack, table| {
+        methods(stack, table, channel::METHODS);
         function_into(stack, vm, table, c"__newindex", channel::assign);
     });
+    let mut handle = |list| metatable(&mut |stack, table| methods(stack, table, list));
     Kept {
         base,
         array,
@@ -137,6 +141,10 @@ fn keep(stack: &mut Stack, vm: &Vm<World>, base: i32) -> Kept {
         array_identity,
         integer_identity,
         conn,
+        dictionary: handle(shared::METHODS),
+        counter: handle(metrics::COUNTER),
+        gauge: handle(metrics::GAUGE),
+        histogram: handle(metrics::HISTOGRAM),
         user_key,
         channel_key,
         text,

@@ -5,6 +5,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::api::timer::Place;
 use super::error::Site;
 use super::load::{Bundle, Chunk};
 use super::raw::{Ref, Stack, Vm};
@@ -44,13 +45,15 @@ impl Stage {
 }
 
 impl State {
-    /// Builds it; the errors are those of every script that did not load.
+    /// Builds it, without the timers that were made at those places; the errors are those of every script that did not load.
     pub(super) fn build(
         bundle: &Arc<Bundle>,
         host: &Host,
         why: LoadReason,
+        ended: Vec<Place>,
     ) -> Result<Self, Vec<HookError>> {
         let mut state = Self::empty(bundle, host).map_err(|problem| vec![problem])?;
+        state.vm.shared().timers.borrow_mut().ended = ended;
         let mut problems = Vec::new();
         for (place, chunk) in bundle.scripts().iter().enumerate() {
             let stage = StageId(u16::try_from(place).unwrap_or(u16::MAX));
@@ -113,6 +116,7 @@ impl State {
             line: 0,
         };
         world.hook.set(Some(Hook::Load));
+        world.stage.set(stage);
         world.effects.borrow_mut().begin();
         let result = vm.enter(bundle.hooks().time_limit.load, |stack| {
             run_script(stack, vm, chunk, why)

@@ -4,6 +4,7 @@
 //! script; `testing/client.rs` plays the connections and carries effects out. A case that raises has failed.
 
 mod client;
+mod clock;
 mod compare;
 mod effects;
 mod options;
@@ -13,12 +14,12 @@ use std::collections::HashMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::api::Entry;
-use super::convert::quoted;
+use super::api::{Entry, json, jwt as tokens};
+use super::commons::Commons;
+use super::convert::{argument, quoted};
 use super::error::Site;
 use super::hooks::LuaHooks;
 use super::load::Bundle;
@@ -29,7 +30,7 @@ use super::value::{Kind, Raise};
 use super::world::{Host, LoadReason, LogRecord, Secrets, World};
 use super::{DeadlineHandle, secrets};
 use crate::config;
-use crate::pipeline::{Hook, HookError, StageId};
+use crate::pipeline::{Hook, HookError, StageId, TimerId};
 use crate::types::{Generation, NodeId, WorkerId};
 
 /// How many cases there were.
@@ -82,8 +83,13 @@ struct Bench {
     /// Where the file is: scripts are named from there.
     directory: PathBuf,
     deadline: DeadlineHandle,
-    /// The clock's bits, as scripts see it.
-    clock: Arc<AtomicU64>,
+    clock: Arc<clock::Clock>,
+    /// The running case has said what time it is.
+    clock_is_set: bool,
+    /// When timers are due, by the monotonic clock.
+    timers: Vec<(f64, TimerId)>,
+    /// What scripts share in the running case.
+    commons: Arc<Commons>,
     log: mpsc::Sender<LogRecord>,
     cases: Vec<(String, Ref)>,
     hooks: Option<LuaHooks>,
@@ -129,8 +135,8 @@ fn run_file(
         Err(problems) => return Ok(Err(problems)),
     };
     let (log, records) = mpsc::channel();
-    let clock = Arc::new(AtomicU64::new(CLOCK.to_bits()));
-    let host = host(&log, &clock, deadline, secrets(&config));
+    let clock = Arc::<clock::Clock>::default();
+    let host = host(&log, &clock, &Arc::default(), deadline, secrets(&config));
     let state = match State::empty(&bundle, &host) {
         Ok(state) => state,
         Err(problem) => return Ok(Err(vec![problem])),
@@ -140,6 +146,9 @@ fn run_file(
         config,
         deadline: deadline.clone(),
         clock,
+        clock_is_set: false,
+        timers: Vec::new(),
+        commons: Arc::default(),
         log,
         cases: Vec::new(),
         hooks: None,
@@ -259,7 +268,8 @@ fn times(times: &[(Hook, Duration)]) -> String {
 
 fn host(
     log: &mpsc::Sender<LogRecord>,
-    clock: &Arc<AtomicU64>,
+    clock: &Arc<clock::Clock>,
+    commons: &Arc<Commons>,
     deadline: &DeadlineHandle,
     secret: Secrets,
 ) -> Host {
@@ -270,9 +280,13 @@ fn host(
         worker: WorkerId(0),
         generation: Generation(1),
         log: Arc::new(move |record| drop(log.send(record))),
-        now: Arc::new(move || f64::from_bits(now.load(Ordering::Relaxed))),
-        monotonic: Arc::new(move || f64::from_bits(monotonic.load(Ordering::Relaxed))),
+        now: Arc::new(move || now.now()),
+        monotonic: Arc::new(move || monotonic.monotonic()),
         secret,
+        commons: Arc::clone(commons),
+        subscribers: Arc::new(|channel| {
+            bench(|bench| client::subscribers(bench, channel)).unwrap_or(0)
+        }),
         deadline: deadline.clone(),
     }
 }
@@ -280,9 +294,10 @@ fn host(
 const FUNCTIONS: &[Entry] = &[
     (c"batch", client::batch),
     (c"case", case),
-    (c"clock", clock),
+    (c"clock", clock::clock),
     (c"conn", options::conn),
     (c"eq", compare::eq),
+    (c"jwt", jwt),
     (c"load", load),
 ];
 
@@ -316,16 +331,26 @@ fn case(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
     Ok(0)
 }
 
-/// `t.clock(unix_time)`: what `time.now` says from now on.
-fn clock(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
-    let Some(time) = stack.number(1) else {
+/// `t.jwt(claims, key [, alg])` → a signed token; HS256 unless `alg` says otherwise.
+fn jwt(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
+    stack.set_top(3);
+    if stack.kind(1) != Kind::Table {
         let value = quoted(stack, 1);
         return Err(Raise(format!(
-            "t.clock: {value} is no time; must be Unix seconds"
+            "t.jwt: the claims are {value}; must be a table"
         )));
+    }
+    let claims = json::encode_value(stack, world, 1)
+        .map_err(|error| Raise(format!("t.jwt: {}", error.0)))?;
+    let key = argument(stack, 2, "t.jwt", "the key")?;
+    let alg = match (stack.kind(3), stack.text(3)) {
+        (Kind::Nil, _) => "HS256",
+        (_, Some(alg)) => alg,
+        _ => return Err("t.jwt: the algorithm must be a string".into()),
     };
-    bench(|bench| bench.clock.store(time.to_bits(), Ordering::Relaxed))?;
-    Ok(0)
+    let token = tokens::sign(&claims, key, alg).map_err(|why| Raise(format!("t.jwt: {why}")))?;
+    stack.push_bytes(token.as_bytes());
+    Ok(1)
 }
 
 /// `t.load(path [, { settings, secrets }])`: a new state with that script alone.
@@ -365,7 +390,13 @@ fn load(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
             let value = secrets.get(name).cloned();
             value.ok_or_else(|| "no such secret; t.load was not given it".to_owned())
         });
-        let host = host(&bench.log, &bench.clock, &bench.deadline, secret);
+        let host = host(
+            &bench.log,
+            &bench.clock,
+            &bench.commons,
+            &bench.deadline,
+            secret,
+        );
         (config, bench.directory.join(&path), host)
     })?;
     let problem = |problems: Vec<HookError>| {
@@ -373,10 +404,13 @@ fn load(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
         Raise(format!("t.load: {}", texts.join("; ")))
     };
     let bundle = Bundle::single(&config, &file).map_err(problem)?;
-    let state = State::build(&bundle, &host, LoadReason::Start).map_err(problem)?;
+    let state = State::build(&bundle, &host, LoadReason::Start, Vec::new()).map_err(problem)?;
     let mut hooks = LuaHooks::new(bundle, host, state);
     let effects = crate::pipeline::Hooks::take_loaded(&mut hooks);
-    bench(|bench| bench.hooks = Some(hooks))?;
+    bench(|bench| {
+        bench.hooks = Some(hooks);
+        bench.timers.clear();
+    })?;
     effects::carry_out(stack, effects)?;
     Ok(0)
 }
@@ -436,5 +470,3 @@ fn is_empty(stack: &mut Stack, place: i32) -> bool {
 
 /// For a test file and for each case.
 const FILE_LIMIT: Duration = Duration::from_secs(10);
-/// What the clock shows until `t.clock`.
-const CLOCK: f64 = 1_000_000_000.0;

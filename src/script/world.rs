@@ -8,14 +8,17 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use super::api::Handle;
 use super::api::jwt::KeyCache;
+use super::api::timer::{Place, Timers};
+use super::commons::{Commons, Dictionary, Metric};
 use super::conn::Conns;
 use super::load::Bundle;
 use super::raw::{Lent, Ref, Stack};
 use super::value::Raise;
 use super::watchdog::DeadlineHandle;
 use crate::config::Level;
-use crate::pipeline::{Effect, Effects, Hook};
+use crate::pipeline::{Effect, Effects, Hook, StageId, TimerId};
 use crate::types::{ChannelName, ConnId, Generation, NodeId, Origin, WorkerId};
 
 /// What a state is given of the process around it.
@@ -35,6 +38,10 @@ pub struct Host {
     pub monotonic: Arc<dyn Fn() -> f64 + Send + Sync>,
     /// `wsd.secret`; [`super::secrets`] is the usual one.
     pub secret: Secrets,
+    /// What all workers' scripts share.
+    pub commons: Arc<Commons>,
+    /// How many subscribers a channel has on this node.
+    pub subscribers: Arc<dyn Fn(&ChannelName) -> u64 + Send + Sync>,
     /// Stops what runs too long.
     pub deadline: DeadlineHandle,
 }
@@ -109,6 +116,10 @@ pub(super) struct World {
     pub(super) effects: RefCell<Effects>,
     /// The hook that runs; `None`: nothing does.
     pub(super) hook: Cell<Option<Hook>>,
+    /// Whose script runs; kept after.
+    pub(super) stage: Cell<StageId>,
+    /// The timer that runs.
+    pub(super) timer: Cell<Option<TimerId>>,
     /// For whom it runs.
     pub(super) conn: Cell<Option<(ConnId, Origin)>>,
     /// The memberships of that connection.
@@ -123,6 +134,12 @@ pub(super) struct World {
     pub(super) test: Cell<Option<Ref>>,
     /// Secrets that were read.
     pub(super) secrets: RefCell<HashMap<String, Vec<u8>>>,
+    /// The dictionaries that scripts have asked for; what they hold is the place here.
+    pub(super) dictionaries: RefCell<Vec<Arc<Dictionary>>>,
+    /// The metrics, likewise.
+    pub(super) metrics: RefCell<Vec<Arc<Metric>>>,
+    /// Functions that are to run later.
+    pub(super) timers: RefCell<Timers>,
     /// Keys of tokens that were read.
     pub(super) keys: RefCell<KeyCache>,
     /// Globals that were assigned after loading, so that each is told once.
@@ -151,6 +168,11 @@ pub(super) struct Kept {
     pub(super) integer_identity: usize,
     /// The metatable of `conn`.
     pub(super) conn: Ref,
+    /// The metatables of what stands for dictionaries and metrics.
+    pub(super) dictionary: Handle,
+    pub(super) counter: Handle,
+    pub(super) gauge: Handle,
+    pub(super) histogram: Handle,
     /// `"user"`, `"channel"`
     pub(super) user_key: Ref,
     pub(super) channel_key: Ref,
@@ -168,6 +190,8 @@ impl World {
             bundle,
             effects: RefCell::default(),
             hook: Cell::new(None),
+            stage: Cell::new(StageId(0)),
+            timer: Cell::new(None),
             conn: Cell::new(None),
             channels: Lent::nothing(),
             conns: RefCell::default(),
@@ -175,9 +199,21 @@ impl World {
             modules: RefCell::default(),
             test: Cell::new(None),
             secrets: RefCell::default(),
+            dictionaries: RefCell::default(),
+            metrics: RefCell::default(),
+            timers: RefCell::default(),
             keys: RefCell::default(),
             stray: RefCell::default(),
         }
+    }
+
+    /// Where the timers were made that a state built anew makes no more: those that were cut, and the one that runs.
+    pub(super) fn ended_timers(&self) -> Vec<Place> {
+        let timers = self.timers.borrow();
+        let running = self.timer.get().and_then(|id| timers.live.get(&id));
+        let mut ended = timers.ended.clone();
+        ended.extend(running.map(|timer| timer.made.clone()));
+        ended
     }
 
     /// The kept values; there once the state is built.
@@ -185,6 +221,16 @@ impl World {
         self.kept
             .get()
             .ok_or_else(|| Raise("called before the state is ready".into()))
+    }
+
+    /// Bytes of a shared dictionary.
+    pub(super) fn capacity(&self) -> usize {
+        self.bundle.hooks().shared
+    }
+
+    /// The clock that never goes back.
+    pub(super) fn monotonic(&self) -> f64 {
+        (self.host.monotonic)()
     }
 
     /// Whether scripts are loading.

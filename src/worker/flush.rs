@@ -70,6 +70,8 @@ pub(super) async fn run(worker: Rc<Worker>) {
     let mut notified = pin!(inbox.notified());
     let mut sleep = pin!(tokio::time::sleep_until(clock::now().into()));
     let mut list = Vec::new();
+    worker.state().on_live_generation(clock::now());
+    worker.settle();
     loop {
         let report = worker.reporter.borrow().poll_timeout();
         let state = worker.state().poll_timeout();
@@ -113,6 +115,11 @@ pub(super) async fn run(worker: Rc<Worker>) {
         }
         worker.settle();
         worker.state().sample();
+        if worker.state().has_script_timer_due(now) {
+            more = true;
+            // Timers that are always due must not keep connections from being read.
+            tokio::task::yield_now().await;
+        }
         if more {
             worker.flush.wake();
         }

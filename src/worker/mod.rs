@@ -25,6 +25,7 @@ pub mod run;
 mod secure;
 pub mod state;
 pub mod turned_away;
+pub mod users;
 pub mod wheel;
 
 use std::cell::{Cell, RefCell, RefMut};
@@ -41,6 +42,7 @@ use tokio::runtime::{Builder, LocalOptions};
 
 use crate::broker::Command;
 use crate::config::Config;
+use crate::hub::SubscriberCounts;
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::Pipeline;
 use crate::types::{ConnId, Generation, WorkerId};
@@ -69,6 +71,8 @@ pub struct Setup {
     pub inboxes: Vec<Arc<Inbox>>,
     /// With a Redis broker.
     pub redis: Option<RedisSender>,
+    /// Where all workers count the subscribers of channels.
+    pub subscribers: Arc<SubscriberCounts>,
     /// Where it counts.
     pub metrics: Arc<WorkerMetrics>,
     /// Where it answers the watchdog.
@@ -116,6 +120,7 @@ fn run(setup: Setup) {
         hooks,
         inboxes,
         redis,
+        subscribers,
         metrics,
         answer,
         started,
@@ -139,7 +144,7 @@ fn run(setup: Setup) {
     let others = others.map(|(_, inbox)| Arc::clone(inbox)).collect();
     let pipeline = Pipeline::new(hooks, config.hooks.on_error);
     let generations = Generations::new(generation, pipeline);
-    let state = State::new(
+    let mut state = State::new(
         now,
         clock::unix(),
         place,
@@ -148,6 +153,7 @@ fn run(setup: Setup) {
         others,
         Arc::clone(&metrics),
     );
+    state.share_counts(subscribers);
     let worker = Rc::new(Worker {
         state: RefCell::new(state),
         links: RefCell::new(Vec::new()),

@@ -27,6 +27,7 @@ mod admin;
 mod batch;
 mod certificate;
 mod close;
+mod commons;
 mod connect;
 mod control;
 mod crowds;

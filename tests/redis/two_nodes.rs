@@ -132,3 +132,44 @@ fn publication_is_counted_once_where_it_was_published() {
     assert_eq!(b.metric("wsd_publications_total"), 0);
     assert_eq!(b.metric("wsd_messages_delivered_total"), 2);
 }
+
+#[test]
+fn users_are_reached_on_both_nodes() {
+    let broker = TestBroker::start();
+    let hooks = [(
+        "h.lua",
+        "function on_connect(conn) conn.user = conn.query.user end\n\
+         function on_message(conn, m)\n\
+           if m == 'kick' then wsd.kick('ann', 4003, 'gone') else wsd.send('ann', m) end\n\
+           return false\n\
+         end",
+    )];
+    let workers = "[runtime]\nworkers = 2\n";
+    let (a, b) = (broker.node(workers, &hooks), broker.node(workers, &hooks));
+    let mut ann: Vec<_> = [&a, &b, &a, &b]
+        .iter()
+        .map(|node| node.client("/chat?user=ann"))
+        .collect();
+    let mut bob = b.client("/chat?user=bob");
+    for i in 0..50 {
+        bob.text(&i.to_string());
+    }
+    for client in &mut ann {
+        (0..50).for_each(|i| client.expect(&i.to_string()));
+    }
+    // What is no note is ignored, whoever sends it.
+    broker.redis().publish("$users", b"hello");
+    broker.redis().publish("$users", b"\x01\x02\x03ann\x03\xed");
+    broker
+        .redis()
+        .publish("$users", b"\x01\x00\x03annfrom outside");
+    for client in &mut ann {
+        client.expect("from outside");
+    }
+    bob.text("kick");
+    for client in &mut ann {
+        assert_eq!(client.expect_close(4003), "gone");
+    }
+    bob.text("nobody");
+    bob.sync();
+}

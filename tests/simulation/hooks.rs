@@ -189,7 +189,7 @@ impl Hooks for Rules {
                     }));
                 }
                 ("hello", _) => self.send(effects, &who),
-                ("also", channel) => ask(effects, Effect::Subscribe(who.conn, name(channel))),
+                ("also", channel) => ask(effects, Effect::Subscribe(who.conn, name(channel), None)),
                 _ => {}
             }
         }
@@ -243,7 +243,10 @@ impl Hooks for Rules {
             'd' => return Ok(Verdict::Drop),
             'f' => return Err(Self::fault(Hook::Message)),
             'j' => {
-                ask(effects, Effect::Subscribe(who.conn, name(&note.argument)));
+                ask(
+                    effects,
+                    Effect::Subscribe(who.conn, name(&note.argument), None),
+                );
                 return Ok(Verdict::Drop);
             }
             'l' => {

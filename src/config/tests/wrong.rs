@@ -99,11 +99,6 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("hooks.directory", "\"wsd.toml\"", "must be a directory"),
     ("hooks.modules", "\"/nowhere\"", "no such directory"),
     ("hooks.memory", "\"1KiB\"", "must be at least 1MiB"),
-    (
-        "hooks.shared",
-        "\"16MiB\"",
-        "not built in yet; leave it out or set it to 0",
-    ),
     ("hooks.share", "\"5%\"", "not built in yet"),
     ("hooks.share", "\"101%\"", "must be a share"),
     ("hooks.share", "0.05", "0.05: must be text in quotes"),

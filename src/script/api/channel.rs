@@ -92,17 +92,11 @@ fn subscribe(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
     let conn = own(stack, world, "subscribe")?;
     stack.set_top(3);
     let channel = channel(stack, 2, "conn:subscribe")?;
-    match stack.kind(3) {
-        Kind::Nil => {}
+    let replay = match stack.kind(3) {
+        Kind::Nil => None,
         Kind::Table => {
             stack.named(3, "replay");
-            let replay = stack.top();
-            if !(stack.kind(replay) == Kind::Nil || stack.number(replay) == Some(0.0)) {
-                let value = quoted(stack, replay);
-                return Err(Raise(format!(
-                    "conn:subscribe: replay is {value}; not built in yet, must be 0 or left out"
-                )));
-            }
+            replay(stack, stack.top())?
         }
         kind => {
             let kind = kind.described();
@@ -110,10 +104,29 @@ fn subscribe(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
                 "conn:subscribe: the options are {kind}; must be a table"
             )));
         }
-    }
+    };
     ask(world, "conn:subscribe", conn, |id| {
-        Effect::Subscribe(id, channel)
+        Effect::Subscribe(id, channel, replay)
     })
+}
+
+/// A number of messages.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a whole number up to a million"
+)]
+fn replay(stack: &Stack, place: i32) -> Result<Option<u32>, Raise> {
+    match (stack.kind(place), stack.number(place)) {
+        (Kind::Nil, _) => Ok(None),
+        (_, Some(n)) if n.fract() == 0.0 && (0.0..=REPLAY_MAX).contains(&n) => Ok(Some(n as u32)),
+        _ => {
+            let value = quoted(stack, place);
+            Err(Raise(format!(
+                "conn:subscribe: replay is {value}; must be a whole number from 0 to {REPLAY_MAX}"
+            )))
+        }
+    }
 }
 
 /// `conn:unsubscribe(channel)`
@@ -145,38 +158,55 @@ fn channels(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
 /// `conn:close(code, reason)`
 fn close(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
     let conn = own(stack, world, "close")?;
+    let close = close_arguments(
+        stack,
+        "conn:close",
+        Close {
+            code: 1000,
+            reason: "".into(),
+        },
+    )?;
+    ask(world, "conn:close", conn, |id| Effect::Close(id, close))
+}
+
+/// Code and reason at places 2 and 3, and what they are where they are left out.
+pub(super) fn close_arguments(
+    stack: &mut Stack,
+    what: &str,
+    default: Close,
+) -> Result<Close, Raise> {
     stack.set_top(3);
     let code = match (stack.kind(2), stack.number(2)) {
-        (Kind::Nil, _) => 1000,
+        (Kind::Nil, _) => default.code,
         (_, Some(code)) if is_code(code) => whole(code),
         _ => {
             let value = quoted(stack, 2);
             return Err(Raise(format!(
-                "conn:close: the code {value}: must be 1000, 1008 or 3000 to 4999"
+                "{what}: the code {value}: must be 1000, 1008 or 3000 to 4999"
             )));
         }
     };
     let reason = match (stack.kind(3), stack.text(3)) {
+        (Kind::Nil, _) if stack.kind(2) == Kind::Nil => return Ok(default),
         (Kind::Nil, _) => String::new(),
         (_, Some(reason)) if reason.len() <= REASON_MAX => reason.to_owned(),
         (_, Some(reason)) => {
             let bytes = reason.len();
             return Err(Raise(format!(
-                "conn:close: the reason has {bytes} bytes; at most {REASON_MAX}"
+                "{what}: the reason has {bytes} bytes; at most {REASON_MAX}"
             )));
         }
         _ => {
             let value = quoted(stack, 3);
             return Err(Raise(format!(
-                "conn:close: the reason is {value}; must be UTF-8 text"
+                "{what}: the reason is {value}; must be UTF-8 text"
             )));
         }
     };
-    let close = Close {
+    Ok(Close {
         code,
         reason: reason.into(),
-    };
-    ask(world, "conn:close", conn, |id| Effect::Close(id, close))
+    })
 }
 
 fn is_code(code: f64) -> bool {
@@ -225,5 +255,7 @@ pub(in crate::script) fn assign(stack: &mut Stack, _: &World) -> Result<i32, Rai
     }
 }
 
+/// Messages of a history that are asked for at most.
+const REPLAY_MAX: f64 = 1_000_000.0;
 /// RFC 6455 §5.5: a control frame carries at most 125 bytes, two of them are the code.
 const REASON_MAX: usize = 123;

@@ -7,10 +7,8 @@ use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-#[cfg(test)]
-use jsonwebtoken::EncodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, crypto};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, crypto};
 use serde::Deserialize;
 
 use super::Entry;
@@ -391,7 +389,6 @@ impl KeySet {
     }
 }
 
-#[cfg(test)]
 /// Signs claims: for tests of scripts. `key` is the secret, or a private key in PEM.
 pub(in crate::script) fn sign(claims: &[u8], key: &[u8], alg: &str) -> Result<String, String> {
     let algorithm = algorithm(alg)

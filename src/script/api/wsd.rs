@@ -1,13 +1,25 @@
 //! `wsd`: what scripts ask of the daemon.
 
-use super::Entry;
+use super::channel::close_arguments;
+use super::{Entry, timer};
 use crate::pipeline::Effect;
+use crate::script::conn::USER_MAX;
 use crate::script::convert::{channel, payload, quoted};
 use crate::script::raw::Stack;
 use crate::script::value::{Kind, Raise};
 use crate::script::world::World;
+use crate::types::Close;
 
-pub(super) const FUNCTIONS: &[Entry] = &[(c"api", api), (c"publish", publish), (c"secret", secret)];
+pub(super) const FUNCTIONS: &[Entry] = &[
+    (c"after", timer::after),
+    (c"api", api),
+    (c"every", timer::every),
+    (c"kick", kick),
+    (c"publish", publish),
+    (c"secret", secret),
+    (c"send", send),
+    (c"subscribers", subscribers),
+];
 
 /// `wsd.api(n)`: the version of all this that a script was written for.
 fn api(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
@@ -35,6 +47,44 @@ fn publish(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
     };
     world.ask("wsd.publish", effect)?;
     Ok(0)
+}
+
+/// `wsd.send(user, v)`: to every connection of that user, on all nodes.
+fn send(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
+    stack.set_top(2);
+    let user = user(stack, "wsd.send")?;
+    let payload = payload(stack, world, 2, "wsd.send")?;
+    world.ask("wsd.send", Effect::SendUser(user, payload))?;
+    Ok(0)
+}
+
+/// `wsd.kick(user [, code [, reason]])`: closes every connection of that user, on all nodes.
+fn kick(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
+    let user = user(stack, "wsd.kick")?;
+    let close = close_arguments(stack, "wsd.kick", Close::KICKED)?;
+    world.ask("wsd.kick", Effect::KickUser(user, close))?;
+    Ok(0)
+}
+
+/// The user at place 1.
+fn user(stack: &Stack, what: &str) -> Result<String, Raise> {
+    match stack.text(1) {
+        Some(user) if (1..=USER_MAX).contains(&user.len()) => Ok(user.to_owned()),
+        _ => {
+            let value = quoted(stack, 1);
+            Err(Raise(format!(
+                "{what}: the user is {value}; must be a string of 1 to {USER_MAX} bytes"
+            )))
+        }
+    }
+}
+
+/// `wsd.subscribers(channel)` → how many connections of this node are subscribed to it.
+fn subscribers(stack: &mut Stack, world: &World) -> Result<i32, Raise> {
+    let channel = channel(stack, 1, "wsd.subscribers")?;
+    let count = (world.host.subscribers)(&channel);
+    stack.push_count(usize::try_from(count).unwrap_or(usize::MAX));
+    Ok(1)
 }
 
 /// `wsd.secret(name)` → its bytes.

@@ -13,7 +13,7 @@ use crate::script::hooks::LuaHooks;
 use crate::script::raw::{Ref, Stack};
 use crate::script::value::Raise;
 use crate::script::world::World;
-use crate::types::{ChannelName, Close, Kind as MessageKind, Payload};
+use crate::types::{ChannelName, Close, ConnId, Kind as MessageKind, Origin, Payload};
 use crate::wire::Upgrade;
 
 /// One connection of a test.
@@ -23,6 +23,8 @@ pub(super) struct Client {
     pub(super) peer: Peer,
     pub(super) upgrade: Upgrade,
     pub(super) channels: Vec<ChannelName>,
+    /// When `conn:expire` ends it.
+    pub(super) expires: Option<f64>,
 }
 
 pub(super) const METHODS: &[Entry] = &[
@@ -41,9 +43,59 @@ pub(super) fn reset(bench: &mut Bench) {
     bench.clients.clear();
     bench.hooks = None;
     bench.times.clear();
+    bench.timers.clear();
+    bench.clock.reset();
+    bench.clock_is_set = false;
+    bench.commons = std::sync::Arc::default();
+}
+
+/// The clients whose time is over, each once.
+pub(super) fn expired(bench: &mut Bench) -> Vec<ConnId> {
+    let now = bench.clock.now();
     bench
-        .clock
-        .store(super::CLOCK.to_bits(), std::sync::atomic::Ordering::Relaxed);
+        .clients
+        .iter_mut()
+        .filter_map(|client| {
+            client.expires.take_if(|at| *at <= now)?;
+            Some(client.peer.origin.conn)
+        })
+        .collect()
+}
+
+/// `conn:expire`
+pub(super) fn set_expires(bench: &mut Bench, id: ConnId, at: Option<f64>) {
+    let now = bench.clock.now();
+    let client = bench.clients.iter_mut();
+    if let Some(client) = client.into_iter().find(|c| c.peer.origin.conn == id) {
+        client.expires = at.filter(|at| *at > now);
+    }
+}
+
+/// How many clients are in a channel.
+pub(super) fn subscribers(bench: &Bench, channel: &ChannelName) -> u64 {
+    let is_member = |client: &&Client| client.channels.contains(channel);
+    bench.clients.iter().filter(is_member).count() as u64
+}
+
+/// The clients of a user.
+pub(super) fn of_user(bench: &Bench, user: &str) -> Vec<ConnId> {
+    let is_user = |client: &&Client| client.peer.user.as_deref() == Some(user);
+    let clients = bench.clients.iter().filter(is_user);
+    clients.map(|client| client.peer.origin.conn).collect()
+}
+
+/// The connection has ended: nothing is kept for it.
+fn forget(client: usize) -> Result<(), Raise> {
+    bench(|bench| {
+        let Some(client) = bench.clients.get_mut(client) else {
+            return;
+        };
+        client.channels.clear();
+        let id = client.peer.origin.conn;
+        if let Some(hooks) = &mut bench.hooks {
+            hooks.forget(id);
+        }
+    })
 }
 
 /// A new `t.published`.
@@ -147,7 +199,7 @@ fn ask<R>(
     clippy::disallowed_methods,
     reason = "a tool that tells people how long their hooks take"
 )]
-fn now() -> std::time::Instant {
+pub(super) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 
@@ -242,6 +294,7 @@ fn connect(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
             Ok(1)
         }
         Some((status, text)) => {
+            forget(client)?;
             stack.push_number(f64::from(status));
             stack.push_bytes(text.as_bytes());
             Ok(2)
@@ -331,21 +384,15 @@ fn disconnect(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
         },
     )?;
     carry_out(stack, effects)?;
-    bench(|bench| {
-        let id = bench
-            .clients
-            .get(client)
-            .map(|client| client.peer.origin.conn);
-        if let (Some(hooks), Some(id)) = (&mut bench.hooks, id) {
-            hooks.forget(id);
-        }
-    })?;
+    forget(client)?;
     Ok(0)
 }
 
-/// `t.batch(channel, messages)` → what is published.
+/// `t.batch(channel, messages [, senders])` → what is published; a sender is a connection, or "" for none.
 pub(super) fn batch(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
     let channel = channel(stack, 1, "t.batch")?;
+    stack.set_top(3);
+    let senders = senders(stack)?;
     stack.set_top(2);
     let mut items = Vec::new();
     for n in 1..=stack.length(2) {
@@ -359,7 +406,7 @@ pub(super) fn batch(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
         items.push(BatchItem {
             ticket: None,
             payload: Payload::guess(data.into()),
-            sender: None,
+            sender: senders.get(n - 1).copied().flatten(),
             echo: true,
         });
         stack.set_top(2);
@@ -383,4 +430,27 @@ pub(super) fn batch(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
         stack.set_element(3, i + 1);
     }
     Ok(1)
+}
+
+/// The list of connections at place 3.
+fn senders(stack: &mut Stack) -> Result<Vec<Option<Origin>>, Raise> {
+    let mut list = Vec::new();
+    for n in 1..=stack.length(3) {
+        stack.element(3, n);
+        let identity = stack.identity(4);
+        let sender = bench(|bench| {
+            let mut clients = bench.clients.iter();
+            let client = clients.find(|client| client.identity == identity)?;
+            Some(client.peer.origin)
+        })?;
+        if sender.is_none() && stack.bytes(4) != Some(b"") {
+            let value = quoted(stack, 4);
+            return Err(Raise(format!(
+                "t.batch: sender {n} is {value}; must be a connection of t.conn, or \"\""
+            )));
+        }
+        list.push(sender);
+        stack.set_top(3);
+    }
+    Ok(list)
 }

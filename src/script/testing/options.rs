@@ -37,6 +37,7 @@ pub(super) fn conn(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
         peer,
         upgrade,
         channels: Vec::new(),
+        expires: None,
     };
     show(stack, 1, &client.peer);
     bench(|bench| bench.clients.push(client))?;

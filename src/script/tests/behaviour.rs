@@ -232,7 +232,7 @@ fn every_effect_is_checked_where_it_is_asked_for() {
     assert_eq!(
         effects,
         [
-            Effect::Subscribe(id, name("x")),
+            Effect::Subscribe(id, name("x"), Some(0)),
             Effect::Unsubscribe(id, name("x"))
         ]
     );
@@ -278,7 +278,7 @@ fn every_effect_is_refused_with_its_place() {
         ),
         (
             "e6",
-            "13: on_message: conn:subscribe: replay is 5; not built in yet, must be 0 or left out",
+            "13: on_message: conn:subscribe: replay is -1; must be a whole number from 0 to 1000000",
         ),
         (
             "e7",
@@ -429,7 +429,7 @@ const CALLS: &str = "local calls = {
            e3 = function(c) c:send() end,
            e4 = function(c) c.send('x') end,
            e5 = function(c) c:close(200) end,
-           e6 = function(c) c:subscribe('x', { replay = 5 }) end,
+           e6 = function(c) c:subscribe('x', { replay = -1 }) end,
            e7 = function(c) c.foo = 1 end,
            e8 = function(c) c:expire('x') end,
            e9 = function(c) c:send('x', 'blob') end,

@@ -4,7 +4,9 @@ mod behaviour;
 mod crypto;
 mod globals;
 mod safety;
+mod shared;
 mod testing;
+mod timers;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -97,6 +99,8 @@ pub(super) fn host(records: &Records, hooks: &config::Hooks) -> Host {
         now: Arc::new(|| 1000.5),
         monotonic: Arc::new(|| 5.0),
         secret: super::secrets(hooks),
+        commons: Arc::default(),
+        subscribers: Arc::new(|channel| channel.as_str().len() as u64),
         deadline: DEADLINE.clone(),
     }
 }

@@ -104,6 +104,7 @@ impl State {
             feeds: 0,
         };
         self.conns.open(id, conn);
+        self.add_user(now, id);
         self.metrics.accepted.inc();
         // What on_connect sent comes after the 101 and before anything of a channel.
         self.apply(now, asked.effects);
@@ -253,6 +254,9 @@ impl State {
         }
         self.generations.forget(id);
         let conn = self.conns.remove(id)?;
+        if let Some(user) = conn.peer.user.as_deref() {
+            self.remove_user(now, id, user);
+        }
         self.queued_bytes = self.queued_bytes.saturating_sub(conn.outbox.queued());
         Some(conn)
     }

@@ -53,6 +53,7 @@ impl State {
     /// Adds a publication to its channel's run.
     pub(super) fn deliver(&mut self, now: Instant, publication: &Publication) {
         let Some(slot) = self.hub.find(&publication.channel) else {
+            self.deliver_note(now, publication);
             return;
         };
         let skip = publication.skip.and_then(|origin| self.place.own(origin));

@@ -5,6 +5,7 @@
 
 use std::time::Instant;
 
+use super::super::users::Note;
 use super::State;
 use crate::broker::home::Publish;
 use crate::pipeline::Effect;
@@ -25,7 +26,13 @@ impl State {
     /// Carries out effects in order.
     pub(super) fn apply(&mut self, now: Instant, effects: Vec<Effect>) {
         if self.depth >= MAX_DEPTH {
-            self.metrics.effects_too_deep.add(effects.len() as u64);
+            for effect in effects {
+                match effect {
+                    // Causes nothing now, and the script keeps its function.
+                    Effect::Timer(..) => self.apply_one(now, effect),
+                    _ => self.metrics.effects_too_deep.inc(),
+                }
+            }
             return;
         }
         self.depth += 1;
@@ -41,9 +48,13 @@ impl State {
 
     /// Carries out what does not need the connection, whose handshake was refused.
     pub(super) fn apply_publishes(&mut self, now: Instant, effects: Vec<Effect>) {
-        let publishes = effects
-            .into_iter()
-            .filter(|e| matches!(e, Effect::Publish { .. }));
+        let publishes = effects.into_iter().filter(|effect| {
+            use Effect::{KickUser, Publish, SendUser, Timer};
+            matches!(
+                effect,
+                KickUser(..) | Publish { .. } | SendUser(..) | Timer(..)
+            )
+        });
         let publishes: Vec<Effect> = publishes.collect();
         self.apply(now, publishes);
     }
@@ -78,6 +89,9 @@ impl State {
                     },
                 );
             }
+            Effect::KickUser(user, close) => self.tell_user(now, &user, &Note::Close(close)),
+            Effect::SendUser(user, payload) => self.tell_user(now, &user, &Note::Send(payload)),
+            Effect::Timer(id, after) => self.script_timers.add(now, id, after),
             Effect::Send(id, payload) => self.send(now, id, &payload),
             Effect::SetChannel(id, channel) => {
                 if let Some(conn) = self.conns.get_mut(id) {
@@ -85,13 +99,13 @@ impl State {
                 }
             }
             Effect::SetUser(id, user) => {
-                if let Some(conn) = self.conns.get_mut(id) {
-                    conn.peer.user = user.as_deref().map(Into::into);
-                }
+                self.set_user(now, id, user.map(Into::into));
             }
             // The handshake is answered: `on_connect` alone may choose, and its choice was taken before.
             Effect::SetProtocol(..) => {}
-            Effect::Subscribe(id, channel) => self.subscribe_by_hook(now, id, channel),
+            Effect::Subscribe(id, channel, replay) => {
+                self.subscribe_by_hook(now, id, channel, replay);
+            }
             Effect::Unsubscribe(id, channel) => self.leave(now, id, &channel),
         }
     }

@@ -16,8 +16,10 @@ mod generations;
 mod limits;
 mod publish;
 mod reload;
+mod script_timers;
 mod subscribe;
 mod timers;
+mod users;
 
 pub use client::Accepted;
 pub use command::V1;
@@ -32,11 +34,12 @@ use super::conns::{Conn, ConnTable, Phase};
 use super::inbox::Inbox;
 use super::message::Message;
 use super::outbox::Outbox;
+use super::users::Users;
 use super::wheel::Wheel;
 use crate::broker::Command;
 use crate::broker::home::Home;
 use crate::config::Config;
-use crate::hub::{ChannelSlot, Hub};
+use crate::hub::{ChannelSlot, Hub, SubscriberCounts};
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::{Effects, HookError, Pipeline};
 use crate::protocol::Id;
@@ -45,6 +48,7 @@ use crate::types::{
 };
 use delivery::Local;
 use feed::{Asked, Feed};
+use script_timers::ScriptTimers;
 
 /// What the shell must do.
 #[derive(Debug)]
@@ -122,6 +126,10 @@ pub struct State {
     /// Runs whose delivery window ends at a time.
     due_runs: BTreeSet<(Instant, ChannelSlot)>,
     wheel: Wheel,
+    /// Functions of scripts that are to run.
+    script_timers: ScriptTimers,
+    /// Whose connections these are.
+    users: Users,
     /// The wall clock: this moment was that many seconds since 1970.
     wall: (Instant, f64),
     /// Connections with something to write, each once.
@@ -178,6 +186,8 @@ impl State {
             turn_runs: Vec::new(),
             due_runs: BTreeSet::new(),
             wheel: Wheel::new(now),
+            script_timers: ScriptTimers::default(),
+            users: Users::new(place.hash),
             wall: (now, wall),
             dirty: Vec::new(),
             outputs: VecDeque::new(),
@@ -193,6 +203,11 @@ impl State {
             drain_close: None,
             metrics,
         }
+    }
+
+    /// Writes how many subscribers channels have where all workers do.
+    pub fn share_counts(&mut self, counts: Arc<SubscriberCounts>) {
+        self.hub.share_counts(counts);
     }
 
     /// The turn ends: closes what ends with it and gives it to the outboxes.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::script_timers::ScriptTimers;
 use super::{Output, State};
 use crate::config::Config;
 use crate::pipeline::{Hooks, Pipeline};
@@ -41,7 +42,13 @@ impl State {
         let config = Arc::clone(&self.config);
         self.home.set_bounds(|channel| config.keep(channel));
         self.outputs.push_back(Output::Limits);
-        let effects = current_load_effects(&mut self.generations);
+        self.script_timers = ScriptTimers::default();
+        self.on_live_generation(now);
+    }
+
+    /// The generation in force begins: what `on_load` asked for is done, its timers run from now on.
+    pub fn on_live_generation(&mut self, now: Instant) {
+        let effects = self.generations.current().hooks().take_loaded().take();
         self.apply(now, effects);
     }
 
@@ -97,9 +104,4 @@ impl State {
             }
         }
     }
-}
-
-/// What `on_load` of the generation in force asked for.
-fn current_load_effects(generations: &mut super::Generations) -> Vec<crate::pipeline::Effect> {
-    generations.current().hooks().take_loaded().take()
 }

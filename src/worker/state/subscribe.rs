@@ -20,7 +20,13 @@ const JOIN_WAIT: Duration = Duration::from_secs(1);
 
 impl State {
     /// A hook wants the connection to join a channel: asks `on_subscribe` first.
-    pub(super) fn subscribe_by_hook(&mut self, now: Instant, id: ConnId, channel: ChannelName) {
+    pub(super) fn subscribe_by_hook(
+        &mut self,
+        now: Instant,
+        id: ConnId,
+        channel: ChannelName,
+        replay: Option<u32>,
+    ) {
         if self.is_closing(id) {
             return;
         }
@@ -41,7 +47,10 @@ impl State {
         if room && !self.is_closing(id) {
             self.give_channel(id, &channel);
             self.join(now, id, &channel);
-            self.replay(now, id, &channel);
+            match replay {
+                Some(wanted) => self.replay_some(now, id, &channel, wanted),
+                None => self.replay(now, id, &channel),
+            }
         } else {
             self.metrics.subscribe_refused.inc();
         }
@@ -49,10 +58,16 @@ impl State {
 
     /// Gives a plain client that has joined what its channel replays.
     pub(super) fn replay(&mut self, now: Instant, id: ConnId, channel: &ChannelName) {
-        let policy = self.config.policy(channel);
-        let plain = self.conns.get(id).is_some_and(|conn| conn.v1.is_none());
-        if plain && policy.replay > 0 && policy.history_size > 0 {
-            let ask = Ask::Newest(policy.replay as usize);
+        let wanted = self.config.policy(channel).replay;
+        if self.conns.get(id).is_some_and(|conn| conn.v1.is_none()) {
+            self.replay_some(now, id, channel, wanted);
+        }
+    }
+
+    /// Gives a connection that has joined the newest of what the channel kept.
+    fn replay_some(&mut self, now: Instant, id: ConnId, channel: &ChannelName, wanted: u32) {
+        if wanted > 0 && self.config.policy(channel).history_size > 0 {
+            let ask = Ask::Newest(wanted as usize);
             self.begin_feed(now, id, channel, ask, None);
         }
     }
@@ -227,7 +242,12 @@ impl State {
         }
     }
 
-    fn tell_interest(&mut self, now: Instant, channel: &ChannelName, interest: Interest) {
+    pub(super) fn tell_interest(
+        &mut self,
+        now: Instant,
+        channel: &ChannelName,
+        interest: Interest,
+    ) {
         if interest == Interest::Wanted {
             *self.unanswered.entry(channel.clone()).or_default() += 1;
         }

@@ -27,6 +27,7 @@ impl State {
             }
         }
         self.close_drained(now);
+        self.run_script_timer(now);
     }
 
     /// When [`State::on_tick`] has something to do.
@@ -39,6 +40,7 @@ impl State {
             self.home.poll_timeout(),
             runs,
             drain,
+            self.script_timers.poll_timeout(self.wall.0),
         ];
         times.into_iter().flatten().min()
     }
