@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::types::Kind;
-use crate::wire::{Event, Frame, ServerFrames, Session, SessionLimits, handshake, proxy};
+use crate::wire::{Event, Frame, Inflate, ServerFrames, Session, SessionLimits, handshake, proxy};
 
 /// A request of a handshake, however broken.
 pub fn handshake(data: &[u8]) {
@@ -27,8 +27,9 @@ pub fn handshake(data: &[u8]) {
             assert!(upgrade.path.starts_with('/'));
             for protocol in upgrade.protocols.iter().map(String::as_str) {
                 let mut answer = Vec::new();
-                handshake::accept(&upgrade, Some(protocol), &mut answer);
-                assert_eq!(answered(&answer), (101, 4, 0));
+                let headers = if upgrade.deflate.is_some() { 5 } else { 4 };
+                handshake::accept(&upgrade, Some(protocol), upgrade.deflate, &mut answer);
+                assert_eq!(answered(&answer), (101, headers, 0));
             }
         }
         Err(refusal) => {
@@ -124,7 +125,7 @@ fn run(input: &[u8], size: impl FnMut() -> usize) -> Vec<Event> {
     let mut buffer = BytesMut::new();
     in_pieces(input, size, |piece| {
         buffer.extend_from_slice(piece);
-        session.receive(now, &mut buffer);
+        session.receive(now, &mut buffer, &mut Inflate::new());
         assert!(buffer.len() < 132, "{} bytes left", buffer.len());
         assert!(session.held_bytes() <= LIMIT);
         while let Some(event) = session.poll_event() {

@@ -48,7 +48,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     NotBuilt::Key("broker.probe", "\"0s\""),
     NotBuilt::Key("hooks.share", "\"0%\""),
     NotBuilt::Key("hooks.breaker.cuts", "0"),
-    NotBuilt::Key("compression.enabled", "false"),
 ];
 
 const fn live(path: &'static str, default: &'static str) -> Key {
@@ -143,8 +142,8 @@ pub const KEYS: &[Key] = &[
     live("delivery.queue", "\"1MiB\""),
     live("delivery.when_full", "\"disconnect\""),
     new("compression.enabled", "true"),
-    new("compression.level", "3"),
-    new("compression.min_size", "\"256B\""),
+    live("compression.level", "3"),
+    live("compression.min_size", "\"256B\""),
     live("heartbeat.interval", "\"30s\""),
     live("heartbeat.timeout", "\"30s\""),
     live("limits.connections", "0"),

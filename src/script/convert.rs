@@ -196,6 +196,7 @@ mod tests {
                 .collect(),
             protocols: Vec::new(),
             accept: String::new(),
+            deflate: None,
         }
     }
 

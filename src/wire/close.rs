@@ -21,6 +21,9 @@ pub enum ProtocolError {
     /// More than 125 bytes in a control frame.
     #[error("control frame too long")]
     ControlTooLong,
+    /// A compressed message that is no DEFLATE stream, or not all of one.
+    #[error("message is not DEFLATE data")]
+    Deflate,
     /// A control frame without FIN.
     #[error("fragmented control frame")]
     FragmentedControl,
@@ -64,6 +67,7 @@ impl ProtocolError {
             Self::CloseCode => Close::new(1002, "close code not allowed"),
             Self::CloseTooShort => Close::new(1002, "close body of one byte"),
             Self::ControlTooLong => Close::new(1002, "control frame too long"),
+            Self::Deflate => Close::new(1007, "message is not DEFLATE data"),
             Self::FragmentedControl => Close::new(1002, "fragmented control frame"),
             Self::Interleaved => Close::new(1002, "message inside a message"),
             Self::Length => Close::new(1002, "length badly encoded"),

@@ -58,10 +58,15 @@ impl From<Kind> for Opcode {
     }
 }
 
+/// RSV1 in the first byte of a frame (RFC 6455 §5.2).
+const RSV1: u8 = 0x40;
+
 /// Who sent a frame: clients mask, servers don't.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Side {
     Client,
+    /// A client with which permessage-deflate was agreed: RSV1 may be set.
+    Deflating,
     Server,
 }
 
@@ -70,6 +75,8 @@ pub(super) enum Side {
 pub(super) struct Head {
     pub(super) opcode: Opcode,
     pub(super) fin: bool,
+    /// RSV1 is set: the message that begins here is compressed (RFC 7692 §7.2).
+    pub(super) deflated: bool,
     /// Zeros for what a server sent.
     pub(super) mask: [u8; 4],
     /// Bytes of the header.
@@ -87,14 +94,19 @@ pub(super) fn head(input: &[u8], from: Side) -> Result<Option<Head>, ProtocolErr
     let [first, second, ..] = *input else {
         return Ok(None);
     };
-    if first & 0x70 != 0 {
+    let deflated = first & 0x70 == RSV1;
+    if first & 0x70 != 0 && !(deflated && from == Side::Deflating) {
         return Err(ProtocolError::ReservedBits);
     }
     let opcode = Opcode::from_bits(first & 0x0f).ok_or(ProtocolError::UnknownOpcode)?;
+    if deflated && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+        // RFC 7692 §6.1: only a message's first frame carries it, and no control frame.
+        return Err(ProtocolError::ReservedBits);
+    }
     let fin = first & 0x80 != 0;
     match (from, second & 0x80 != 0) {
-        (Side::Client, true) | (Side::Server, false) => {}
-        (Side::Client, false) => return Err(ProtocolError::Unmasked),
+        (Side::Client | Side::Deflating, true) | (Side::Server, false) => {}
+        (Side::Client | Side::Deflating, false) => return Err(ProtocolError::Unmasked),
         (Side::Server, true) => return Err(ProtocolError::Masked),
     }
     if opcode.is_control() {
@@ -110,6 +122,7 @@ pub(super) fn head(input: &[u8], from: Side) -> Result<Option<Head>, ProtocolErr
         return Ok(Some(Head {
             opcode,
             fin,
+            deflated,
             mask: [*a, *b, *c, *d],
             size: 6,
             len: u64::from(second & 0x7f),
@@ -129,6 +142,7 @@ pub(super) fn head(input: &[u8], from: Side) -> Result<Option<Head>, ProtocolErr
     Ok(Some(Head {
         opcode,
         fin,
+        deflated,
         mask: header.mask.unwrap_or_default(),
         size,
         len,
@@ -177,7 +191,11 @@ impl Header {
 #[must_use]
 #[inline]
 pub fn server_header(opcode: Opcode, payload_len: usize) -> Header {
-    let first = 0x80 | opcode as u8;
+    header(0x80 | opcode as u8, payload_len)
+}
+
+#[inline]
+fn header(first: u8, payload_len: usize) -> Header {
     if let Ok(short @ 0..=125) = u8::try_from(payload_len) {
         return Header {
             bytes: [first, short, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -205,6 +223,13 @@ pub fn encode(kind: Kind, payload: &[u8], out: &mut Vec<u8>) {
     out.reserve(payload.len().saturating_add(Header::MAX_BYTES));
     out.extend_from_slice(header.as_slice());
     out.extend_from_slice(payload);
+}
+
+/// Appends a message that is compressed as one frame.
+pub(super) fn encode_deflated(kind: Kind, data: &[u8], out: &mut Vec<u8>) {
+    let header = header(0x80 | RSV1 | Opcode::from(kind) as u8, data.len());
+    out.extend_from_slice(header.as_slice());
+    out.extend_from_slice(data);
 }
 
 /// A control frame. Bytes of the payload after the 125th are left out.
@@ -262,6 +287,19 @@ mod tests {
         let longest = [&[0x82, 0xff, 0x7f][..], &[0xff; 7], &mask].concat();
         let longest = head(&longest, Side::Client).unwrap().unwrap();
         assert_eq!(longest.len, i64::MAX.unsigned_abs());
+    }
+
+    #[test]
+    fn rsv1_stands_where_a_compressed_message_begins() {
+        let head = |first| head(&[first, 0x80, 0, 0, 0, 0], Side::Deflating);
+        for first in [0xc1, 0xc2, 0x41, 0x42] {
+            assert!(head(first).unwrap().unwrap().deflated, "{first:#x}");
+        }
+        assert!(!head(0x81).unwrap().unwrap().deflated);
+        for first in [0xc0, 0x40, 0xc8, 0xc9, 0xca, 0xa1, 0x91, 0xe1, 0xf1, 0xb1] {
+            assert_eq!(head(first), Err(ProtocolError::ReservedBits), "{first:#x}");
+        }
+        assert_eq!(head(0xc3), Err(ProtocolError::UnknownOpcode));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use tokio_tungstenite::tungstenite::http::StatusCode;
 
+use super::negotiate::Agreement;
 pub use super::request::{MAX_HEADERS, MAX_REQUEST_BYTES, parse};
 use super::request::{is_token, is_value};
 
@@ -24,6 +25,8 @@ pub struct Upgrade {
     pub protocols: Vec<String>,
     /// The value of `Sec-WebSocket-Accept` in the answer.
     pub accept: String,
+    /// What can be agreed on permessage-deflate; `None` if the client offers none that can.
+    pub deflate: Option<Agreement>,
 }
 
 impl Upgrade {
@@ -111,8 +114,14 @@ impl Refusal {
     }
 }
 
-/// Appends the 101. `protocol` is named in it only if the client offered it: a client must fail on any other.
-pub fn accept(upgrade: &Upgrade, protocol: Option<&str>, out: &mut Vec<u8>) {
+/// Appends the 101. `protocol` is named in it only if the client offered it: a client must fail on any other. `deflate` is
+/// what was offered, or nothing.
+pub fn accept(
+    upgrade: &Upgrade,
+    protocol: Option<&str>,
+    deflate: Option<Agreement>,
+    out: &mut Vec<u8>,
+) {
     line(out, &["HTTP/1.1 101 Switching Protocols"]);
     line(out, &["Upgrade: websocket"]);
     line(out, &["Connection: Upgrade"]);
@@ -121,6 +130,9 @@ pub fn accept(upgrade: &Upgrade, protocol: Option<&str>, out: &mut Vec<u8>) {
         |name: &&str| is_token(name.as_bytes()) && upgrade.protocols.iter().any(|p| p == name);
     if let Some(protocol) = protocol.filter(offered) {
         line(out, &["Sec-WebSocket-Protocol: ", protocol]);
+    }
+    if let Some(deflate) = deflate {
+        line(out, &["Sec-WebSocket-Extensions: ", &deflate.answer()]);
     }
     line(out, &[]);
 }

@@ -1,12 +1,14 @@
 //! Puts messages together that do not lie whole in one read: fragments, and frames that arrive in pieces.
 //!
 //! [pure] Checks the order of fragments, the size limit as soon as a header announces too much, and UTF-8 as it arrives,
-//! over any border. Memory grows by what has come, never by what was announced, and never over the limit. Control frames
-//! don't come here. `session` uses it, and so does `server_frames`.
+//! over any border. A compressed message is kept as it came; `session` inflates and checks it when it is whole. Memory
+//! grows by what has come, never by what was announced, and never over the limit. Control frames don't come here.
+//! `session` uses it, and so does `server_frames`.
 
 use bytes::Bytes;
 
 use super::close::ProtocolError;
+use super::deflate::most_compressed;
 use super::frame::{self, Head, Opcode};
 use crate::types::{Kind, Payload};
 
@@ -16,12 +18,24 @@ pub(super) struct Assembler {
     partial: Option<Box<Partial>>,
 }
 
+/// A message whose last byte has come.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Whole {
+    /// Compressed; nothing of it is checked.
+    Deflated(Kind, Vec<u8>),
+    /// As it is, and checked.
+    Plain(Payload),
+}
+
 #[derive(Clone, Debug)]
 struct Partial {
     kind: Kind,
+    /// Whether `data` is compressed.
+    deflated: bool,
     /// What has come, unmasked. `data.len() + missing` was within the limit when the frame began.
     data: Vec<u8>,
-    /// Bytes of `data` known to be whole characters. `data.len() - checked` is at most 3, and always 0 for binary.
+    /// Bytes of `data` known to be whole characters. `data.len() - checked` is at most 3 for text that is not compressed;
+    /// for anything else `checked` is 0.
     checked: usize,
     /// Bytes of the frame at hand that have not come.
     missing: usize,
@@ -64,8 +78,9 @@ impl Assembler {
             (Opcode::Text, None) => (Kind::Text, 0),
             (_, None) => (Kind::Binary, 0),
         };
+        let deflated = head.deflated || self.partial.as_ref().is_some_and(|p| p.deflated);
         match usize::try_from(head.len) {
-            Ok(len) if len <= limit.saturating_sub(so_far) => Ok((kind, len)),
+            Ok(len) if len <= most(limit, deflated).saturating_sub(so_far) => Ok((kind, len)),
             _ => Err(ProtocolError::TooBig),
         }
     }
@@ -75,6 +90,7 @@ impl Assembler {
         let partial = self.partial.get_or_insert_with(|| {
             Box::new(Partial {
                 kind,
+                deflated: head.deflated,
                 data: Vec::new(),
                 checked: 0,
                 missing: 0,
@@ -94,22 +110,22 @@ impl Assembler {
         &mut self,
         input: &mut [u8],
         limit: usize,
-    ) -> Result<(usize, Option<Payload>), ProtocolError> {
+    ) -> Result<(usize, Option<Whole>), ProtocolError> {
         let Some(partial) = self.partial.as_deref_mut() else {
             return Ok((0, None));
         };
         let taken = partial.missing.min(input.len());
         if let Some(chunk) = input.get_mut(..taken) {
-            partial.take(chunk, limit);
+            partial.take(chunk, most(limit, partial.deflated));
         }
         let complete = partial.fin && partial.missing == 0;
-        if partial.kind == Kind::Text {
+        if partial.kind == Kind::Text && !partial.deflated {
             partial.check(complete)?;
         }
         if !complete {
             return Ok((taken, None));
         }
-        Ok((taken, self.partial.take().map(|p| p.into_payload())))
+        Ok((taken, self.partial.take().map(|p| p.into_whole())))
     }
 }
 
@@ -143,16 +159,29 @@ impl Partial {
         Ok(())
     }
 
-    fn into_payload(mut self) -> Payload {
+    fn into_whole(mut self) -> Whole {
+        if self.deflated {
+            return Whole::Deflated(self.kind, self.data);
+        }
         // A message that is kept should not hold much more than itself.
         let spare = self.data.capacity().saturating_sub(self.data.len());
         if spare > self.data.len() / 4 {
             self.data.shrink_to_fit();
         }
-        Payload {
+        Whole::Plain(Payload {
             kind: self.kind,
             data: Bytes::from(self.data),
-        }
+        })
+    }
+}
+
+/// The most bytes of a message as it comes, if `limit` is the most that it may have in the end.
+#[inline]
+const fn most(limit: usize, deflated: bool) -> usize {
+    if deflated {
+        most_compressed(limit)
+    } else {
+        limit
     }
 }
 
@@ -174,6 +203,7 @@ mod tests {
         let head = Head {
             opcode: Opcode::Text,
             fin: true,
+            deflated: false,
             mask: [0; 4],
             size: 6,
             len: 300,

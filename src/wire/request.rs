@@ -8,6 +8,7 @@ use memchr::{memchr2_iter, memmem};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::handshake::{Refusal, Upgrade};
+use super::negotiate::negotiate;
 
 /// The longest request head, to the empty line that ends it.
 pub const MAX_REQUEST_BYTES: usize = 16 * 1024;
@@ -162,6 +163,9 @@ fn check(request: &httparse::Request<'_, '_>) -> Result<Upgrade, Refusal> {
         query: target.query.to_owned(),
         protocols: protocols(&headers)?,
         accept: derive_accept_key(key),
+        deflate: negotiate(headers.all("sec-websocket-extensions")).map_err(|_| {
+            bad("Sec-WebSocket-Extensions must be a list of extensions, each a token with \"; name\" or \"; name=value\" behind it")
+        })?,
         headers: headers.to_owned(target.authority),
     })
 }

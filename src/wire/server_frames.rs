@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 
 use super::close::{self, ProtocolError};
 use super::frame::{self, Opcode, Side};
-use super::message::Assembler;
+use super::message::{Assembler, Whole};
 use crate::types::{Close, Payload};
 
 /// What a server sent.
@@ -84,7 +84,11 @@ impl ServerFrames {
         }
         let (taken, message) = self.assembler.append(input, usize::MAX)?;
         input.advance(taken);
-        Ok(message.map_or(Step::Part, |payload| Step::Frame(Frame::Message(payload))))
+        Ok(match message {
+            // Nobody compresses here: the bit that says so is refused.
+            None | Some(Whole::Deflated(..)) => Step::Part,
+            Some(Whole::Plain(payload)) => Step::Frame(Frame::Message(payload)),
+        })
     }
 }
 

@@ -10,15 +10,23 @@
 //! the buffer it came in; a smaller one gets an allocation of its own, which costs no more than the two reference counts
 //! and the promotion that slicing does.
 
+mod closing;
+mod limits;
+
+pub use limits::SessionLimits;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::close::{self, ProtocolError};
+use super::deflate::Inflate;
 use super::frame::{self, Opcode, Side};
-use super::message::{self, Assembler};
+use super::message::{self, Assembler, Whole};
 use crate::types::{Close, Kind, Payload};
+use closing::Closing;
+use limits::Limits;
 
 /// What a session tells its owner.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -34,19 +42,6 @@ pub enum Event {
     Reply(Bytes),
 }
 
-/// Sizes and times of a connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct SessionLimits {
-    /// The largest message in bytes; a larger one ends the connection with 1009.
-    pub message: usize,
-    /// A ping is sent when nothing was heard for this long.
-    pub ping_after: Duration,
-    /// The peer is given up when nothing is heard for this long after a ping.
-    pub pong_within: Duration,
-    /// How long the peer has for its close frame after ours.
-    pub close_within: Duration,
-}
-
 /// The protocol state of one connection.
 ///
 /// Sans-io. The owner hands over what arrived with [`Session::receive`] and then takes every [`Session::poll_event`] until
@@ -54,6 +49,8 @@ pub struct SessionLimits {
 #[derive(Clone, Debug)]
 pub struct Session {
     state: State,
+    /// [`Side::Deflating`] if compression was agreed, else [`Side::Client`].
+    peer: Side,
     /// The message that does not lie whole in one read. Idle unless the state is open.
     assembler: Assembler,
     limits: Limits,
@@ -76,23 +73,6 @@ enum State {
     /// Our close frame is sent, the peer's is awaited; what else it sends is thrown away.
     Closing(Box<Closing>),
     Closed,
-}
-
-#[derive(Clone, Debug)]
-struct Closing {
-    /// What we sent.
-    why: Close,
-    /// Bytes still to come of a data frame that is thrown away.
-    skip: u64,
-}
-
-/// [`SessionLimits`] in half the room: times in milliseconds, at least 1, at most 49 days.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    message: usize,
-    ping_after: u32,
-    pong_within: u32,
-    close_within: u32,
 }
 
 /// What the front of the input was.
@@ -120,6 +100,7 @@ impl Session {
     pub fn new(now: Instant, limits: SessionLimits) -> Self {
         Self {
             state: State::Open,
+            peer: Side::Client,
             assembler: Assembler::default(),
             limits: limits.into(),
             since: now,
@@ -129,13 +110,20 @@ impl Session {
         }
     }
 
+    /// The same with permessage-deflate agreed: compressed messages come out as what they were.
+    #[must_use]
+    pub const fn with_deflate(mut self) -> Self {
+        self.peer = Side::Deflating;
+        self
+    }
+
     /// Takes all that can be taken off the front of `input`, and leaves at most an unfinished header or control frame:
     /// less than 132 bytes.
     ///
     /// Cutting the input differently never changes the messages or the end. Of several pings in one call only the latest is
     /// answered (RFC 6455 §5.5.3), so a flood of pings costs the peer more than us. After the session has ended the input
-    /// is thrown away.
-    pub fn receive(&mut self, now: Instant, input: &mut BytesMut) {
+    /// is thrown away. `inflate` is scratch, of which nothing is kept.
+    pub fn receive(&mut self, now: Instant, input: &mut BytesMut, inflate: &mut Inflate) {
         if input.is_empty() {
             return;
         }
@@ -149,8 +137,8 @@ impl Session {
         loop {
             let rest = input.get_mut(done..).unwrap_or_default();
             let step = match &mut self.state {
-                State::Open => self.read(rest),
-                State::Closing(closing) => closing.read(rest),
+                State::Open => self.read(rest, inflate),
+                State::Closing(closing) => closing.read(self.peer, rest),
                 State::Closed => {
                     done = input.len();
                     break;
@@ -302,22 +290,23 @@ impl Session {
         missing.saturating_sub(input_len)
     }
 
-    /// Bytes allocated for a message that is not complete; at most [`SessionLimits::message`] and once what has come.
+    /// Bytes allocated for a message that is not complete; at most once what has come, and [`SessionLimits::message`] with
+    /// what a message of that size may be longer when it is compressed, less than a sixth and 64 bytes.
     #[must_use]
     pub fn held_bytes(&self) -> usize {
         self.assembler.held_bytes()
     }
 
     #[inline]
-    fn read(&mut self, input: &mut [u8]) -> Result<Step, ProtocolError> {
+    fn read(&mut self, input: &mut [u8], inflate: &mut Inflate) -> Result<Step, ProtocolError> {
         if self.assembler.missing() > 0 {
             return if input.is_empty() {
                 Ok(Step::More)
             } else {
-                self.append(0, input)
+                self.append(0, input, inflate)
             };
         }
-        let Some(head) = frame::head(input, Side::Client)? else {
+        let Some(head) = frame::head(input, self.peer)? else {
             return Ok(Step::More);
         };
         if head.opcode.is_control() {
@@ -334,15 +323,31 @@ impl Session {
             && self.assembler.is_idle()
             && let Some((body, size, len)) = whole(input, &head)
         {
+            if head.deflated {
+                let payload = inflated(kind, body, self.limits.message, inflate)?;
+                return Ok(Step::Part(size, Some(payload)));
+            }
             message::check(kind, body)?;
             return Ok(Step::Message { kind, size, len });
         }
         self.assembler.begin(&head, kind, len);
-        self.append(head.size, input.get_mut(head.size..).unwrap_or_default())
+        let rest = input.get_mut(head.size..).unwrap_or_default();
+        self.append(head.size, rest, inflate)
     }
 
-    fn append(&mut self, header: usize, input: &mut [u8]) -> Result<Step, ProtocolError> {
-        let (taken, message) = self.assembler.append(input, self.limits.message)?;
+    fn append(
+        &mut self,
+        header: usize,
+        input: &mut [u8],
+        inflate: &mut Inflate,
+    ) -> Result<Step, ProtocolError> {
+        let limit = self.limits.message;
+        let (taken, whole) = self.assembler.append(input, limit)?;
+        let message = match whole {
+            None => None,
+            Some(Whole::Plain(payload)) => Some(payload),
+            Some(Whole::Deflated(kind, data)) => Some(inflated(kind, &data, limit, inflate)?),
+        };
         Ok(Step::Part(taken.saturating_add(header), message))
     }
 
@@ -401,37 +406,6 @@ impl Session {
     }
 }
 
-impl Closing {
-    /// As [`Session::read`], but data goes nowhere and pings get no answer.
-    fn read(&mut self, input: &mut [u8]) -> Result<Step, ProtocolError> {
-        if self.skip > 0 {
-            let taken = usize::try_from(self.skip).map_or(input.len(), |n| n.min(input.len()));
-            self.skip = self.skip.saturating_sub(taken as u64);
-            return Ok(if taken == 0 {
-                Step::More
-            } else {
-                Step::Part(taken, None)
-            });
-        }
-        let Some(head) = frame::head(input, Side::Client)? else {
-            return Ok(Step::More);
-        };
-        if !head.opcode.is_control() {
-            self.skip = head.len;
-            return Ok(Step::Part(head.size, None));
-        }
-        Ok(match whole(input, &head) {
-            None => Step::More,
-            Some((_, size, len)) if head.opcode == Opcode::Close => Step::Control {
-                opcode: Opcode::Close,
-                size,
-                len,
-            },
-            Some((_, size, _)) => Step::Part(size, None),
-        })
-    }
-}
-
 /// The unmasked payload of a frame that lies whole in `input`, with the sizes of the frame and of the payload.
 #[inline]
 fn whole<'a>(input: &'a mut [u8], head: &frame::Head) -> Option<(&'a [u8], usize, usize)> {
@@ -442,16 +416,16 @@ fn whole<'a>(input: &'a mut [u8], head: &frame::Head) -> Option<(&'a [u8], usize
     Some((body, size, len))
 }
 
-impl From<SessionLimits> for Limits {
-    fn from(limits: SessionLimits) -> Self {
-        let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX).max(1);
-        Self {
-            message: limits.message,
-            ping_after: millis(limits.ping_after),
-            pong_within: millis(limits.pong_within),
-            close_within: millis(limits.close_within),
-        }
-    }
+/// The message that a compressed one was.
+fn inflated(
+    kind: Kind,
+    data: &[u8],
+    limit: usize,
+    inflate: &mut Inflate,
+) -> Result<Payload, ProtocolError> {
+    let data = inflate.message(data, limit)?;
+    message::check(kind, &data)?;
+    Ok(Payload { kind, data })
 }
 
 #[cfg(test)]

@@ -223,7 +223,7 @@ async fn serve(
         return;
     }
     log_open(&worker, &link);
-    let session = Session::new(clock::now(), limits(worker.state().config()));
+    let session = begin(&worker, link.id);
     let close = converse(&worker, &link, &mut reading, session).await;
     let left = guard.end(&close);
     drop(guard);
@@ -257,7 +257,7 @@ async fn converse(
     loop {
         let full = input.len() >= READ_BYTES;
         if !input.is_empty() {
-            session.receive(clock::now(), &mut input);
+            session.receive(clock::now(), &mut input, &mut worker.inflate.borrow_mut());
             reading.pending = BytesMut::from(&*input);
         }
         give_back(worker, std::mem::take(&mut input));
@@ -376,6 +376,17 @@ pub(super) async fn say_goodbye(link: &Link, reader: &mut Reader, bytes: Vec<u8>
     };
     // Whether it heard us or not, it has ended.
     let _: Result<io::Result<()>, _> = tokio::time::timeout(LINGER, goodbye).await;
+}
+
+/// The session of a connection whose handshake has just been answered.
+fn begin(worker: &Worker, id: ConnId) -> Session {
+    let state = worker.state();
+    let session = Session::new(clock::now(), limits(state.config()));
+    if state.conns().get(id).is_some_and(|c| c.deflate.is_some()) {
+        session.with_deflate()
+    } else {
+        session
+    }
 }
 
 /// What the configuration says about a connection's session.

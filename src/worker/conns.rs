@@ -13,6 +13,7 @@ use super::state::V1;
 use crate::config::Route;
 use crate::pipeline::Peer;
 use crate::types::{Close, ConnId};
+use crate::wire::Agreement;
 
 /// How far a connection has got.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +33,8 @@ pub struct Conn {
     pub peer: Peer,
     /// How it came.
     pub route: Arc<Route>,
+    /// What was agreed on compression; `None` if nothing was.
+    pub deflate: Option<Agreement>,
     /// How far it has got.
     pub phase: Phase,
     /// What waits to be written.
@@ -63,6 +66,14 @@ pub struct Paces {
     pub bytes: Pace,
     /// `limits.messages_per_second`
     pub messages: Pace,
+}
+
+impl Conn {
+    /// Whether it gets the compressed form of frames.
+    #[must_use]
+    pub fn takes_deflated(&self) -> bool {
+        self.deflate.is_some_and(Agreement::takes_shared_frames)
+    }
 }
 
 /// What stands in a slot.

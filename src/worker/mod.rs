@@ -46,6 +46,7 @@ use crate::hub::SubscriberCounts;
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::Pipeline;
 use crate::types::{ConnId, Generation, WorkerId};
+use crate::wire::Inflate;
 use flush::FlushSignal;
 use inbox::Inbox;
 use link::Link;
@@ -107,6 +108,8 @@ pub(crate) struct Worker {
     buffer: RefCell<BytesMut>,
     /// What TLS reads into and writes from, one connection after the other.
     scratch: RefCell<Scratch>,
+    /// Scratch for what they sent compressed, likewise.
+    inflate: RefCell<Inflate>,
     metrics: Arc<WorkerMetrics>,
     answer: Arc<AtomicU64>,
     reporter: RefCell<Reporter>,
@@ -164,6 +167,7 @@ fn run(setup: Setup) {
         redis,
         buffer: RefCell::new(BytesMut::with_capacity(READ_BYTES)),
         scratch: RefCell::default(),
+        inflate: RefCell::default(),
         metrics,
         answer,
         reporter: RefCell::new(Reporter::default()),

@@ -192,6 +192,7 @@ mod tests {
                 .collect(),
             protocols: Vec::new(),
             accept: String::new(),
+            deflate: None,
         }
     }
 

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::config::{Delivery, Format, WhenFull};
 use crate::types::{ChannelName, ConnId, Kind, Payload, is_json};
+use crate::wire::deflate::{Deflate, Effort};
 use crate::wire::frame;
 
 /// Frames that are complete, shared by all connections that get them.
@@ -67,6 +68,30 @@ impl Run {
         self.bytes
             .get(range.start as usize..range.end as usize)
             .unwrap_or(&[])
+    }
+
+    /// The same frames in their compressed form; `None` where none of them gets shorter.
+    #[must_use]
+    pub fn deflated(&self, deflate: &mut Deflate, effort: Effort) -> Option<Rc<Self>> {
+        let frames = deflate.frames(effort, &self.bytes, &self.borders)?;
+        let channel = self.channel.clone();
+        Some(Self::from_frames(
+            channel,
+            self.when_full,
+            frames.bytes,
+            Some(frames.borders),
+        ))
+    }
+
+    /// Where the frames of a range of `other` stand in this run, which is another form of it.
+    #[must_use]
+    pub fn range_as_in(&self, other: &Self, range: &Range<u32>) -> Range<u32> {
+        let place = |at: u32| {
+            let count = other.borders.partition_point(|&end| end <= at);
+            let before = count.checked_sub(1);
+            before.map_or(0, |i| self.borders.get(i).copied().unwrap_or(0))
+        };
+        place(range.start)..place(range.end)
     }
 
     /// All of it.

@@ -136,11 +136,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("delivery.queue", "\"0KiB\"", "must be more than 0"),
     ("delivery.window", "\"9000h\"", "must be at most 366 days"),
-    (
-        "compression.enabled",
-        "true",
-        "not built in yet; leave it out or set it to false",
-    ),
+    ("compression.enabled", "1", "true or false"),
     ("compression.level", "10", "10: must be 1 to 9"),
     ("compression.level", "0", "0: must be 1 to 9"),
     ("heartbeat.interval", "\"0ms\"", "must be more than 0"),

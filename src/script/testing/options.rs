@@ -94,6 +94,7 @@ fn facts(stack: &mut Stack, id: ConnId) -> Result<(Peer, Upgrade), Raise> {
             .collect(),
         protocols,
         accept: String::new(),
+        deflate: None,
     };
     Ok((peer, upgrade))
 }

@@ -134,6 +134,7 @@ pub(super) fn upgrade() -> Upgrade {
         ],
         protocols: vec!["wsd.v1".into(), "chat".into()],
         accept: String::new(),
+        deflate: None,
     }
 }
 

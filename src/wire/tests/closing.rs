@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use super::{LIMITS, Wire, events, feed, message, poll, pong, refused, start};
 use crate::types::Close;
 use crate::wire::frame::Opcode::{Binary, Close as CloseFrame, Ping, Pong, Text};
-use crate::wire::{Event, ProtocolError, Session, SessionLimits, close};
+use crate::wire::{Event, Inflate, ProtocolError, Session, SessionLimits, close};
 
 #[test]
 fn every_close_code_is_answered_or_refused() {
@@ -99,6 +99,7 @@ fn a_peer_that_does_not_close_or_breaks_a_rule_ends_with_our_close() {
     session.receive(
         now + Duration::from_secs(4),
         &mut BytesMut::from(&Wire::new().text("x").0[..]),
+        &mut Inflate::new(),
     );
     session.handle_timeout(now + Duration::from_secs(4));
     assert_eq!(poll(&mut session), []);
@@ -115,7 +116,7 @@ fn after_our_close_no_message_comes() {
     let now = start();
     let mut session = Session::new(now, LIMITS);
     let wire = Wire::new().text("a").text("b").frame(Ping, "p").text("c");
-    session.receive(now, &mut BytesMut::from(&wire.0[..]));
+    session.receive(now, &mut BytesMut::from(&wire.0[..]), &mut Inflate::new());
     assert_eq!(session.poll_event(), Some(message("a")));
     session.close(now, Close::REFUSED);
     assert_eq!(
@@ -145,7 +146,11 @@ fn a_quiet_peer_is_pinged_and_then_given_up() {
     let at = |seconds: u64| -> Instant { now + Duration::from_secs(seconds) };
     let mut session = Session::new(now, LIMITS);
     assert_eq!(session.poll_timeout(), Some(at(30)));
-    session.receive(at(10), &mut BytesMut::from(&Wire::new().text("x").0[..]));
+    session.receive(
+        at(10),
+        &mut BytesMut::from(&Wire::new().text("x").0[..]),
+        &mut Inflate::new(),
+    );
     assert_eq!(poll(&mut session).len(), 1);
     session.handle_timeout(at(30));
     assert_eq!(poll(&mut session), [], "it was heard meanwhile");
@@ -156,6 +161,7 @@ fn a_quiet_peer_is_pinged_and_then_given_up() {
     session.receive(
         at(60),
         &mut BytesMut::from(&Wire::new().frame(Pong, "").0[..]),
+        &mut Inflate::new(),
     );
     session.handle_timeout(at(61));
     assert_eq!(poll(&mut session), []);

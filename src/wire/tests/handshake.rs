@@ -287,7 +287,7 @@ fn the_answer_names_only_an_offered_protocol() {
         (Some("a\r\nb"), ""),
     ] {
         let mut out = Vec::new();
-        accept(&upgrade, protocol, &mut out);
+        accept(&upgrade, protocol, None, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), format!("{head}{line}\r\n"));
     }
 }

@@ -49,7 +49,7 @@ impl Read for Answering {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some((upgrade, size)) = handshake::parse(&self.0.to_server).unwrap() {
             self.0.to_server.drain(..size);
-            handshake::accept(&upgrade, Some("wsd.v1"), &mut self.0.to_client);
+            handshake::accept(&upgrade, Some("wsd.v1"), None, &mut self.0.to_client);
             encode(Kind::Text, b"welcome", &mut self.0.to_client);
         }
         self.0.read(buffer)

@@ -4,7 +4,7 @@ use bytes::BytesMut;
 
 use super::{Dice, LIMITS, Wire, binary, events, feed, message, poll, pong, refused, start};
 use crate::wire::frame::Opcode::{Binary, Continuation, Ping, Pong, Text};
-use crate::wire::{Event, ProtocolError, Session, SessionLimits};
+use crate::wire::{Event, Inflate, ProtocolError, Session, SessionLimits};
 
 #[test]
 fn messages_come_out_as_they_went_in() {
@@ -193,7 +193,7 @@ fn many_small_fragments_cost_no_more_than_the_limit() {
         wire = wire.part(Continuation, "").part(Continuation, "x");
     }
     let mut input = BytesMut::from(&wire.0[..]);
-    session.receive(start(), &mut input);
+    session.receive(start(), &mut input, &mut Inflate::new());
     assert_eq!(poll(&mut session), []);
     let held = session.held_bytes();
     assert!((60_000..=LIMITS.message).contains(&held), "{held}");
@@ -216,7 +216,7 @@ fn a_large_frame_streams_without_its_announced_size() {
     let mut sent = 0;
     for chunk in wire.0.chunks(50_000) {
         input.extend_from_slice(chunk);
-        session.receive(start(), &mut input);
+        session.receive(start(), &mut input, &mut Inflate::new());
         sent += chunk.len();
         assert!(input.is_empty());
         assert!(session.held_bytes() <= 2 * sent);
@@ -232,7 +232,7 @@ fn a_small_message_does_not_pin_the_buffer_it_came_in() {
     let mut input = BytesMut::with_capacity(16 * 1024);
     input.extend_from_slice(&Wire::new().text("small").0);
     let buffer = input.as_ptr() as usize..input.as_ptr() as usize + input.capacity();
-    session.receive(start(), &mut input);
+    session.receive(start(), &mut input, &mut Inflate::new());
     let kept = poll(&mut session);
     let [Event::Message(small)] = &kept[..] else {
         panic!("{kept:?}")
@@ -245,7 +245,7 @@ fn a_small_message_does_not_pin_the_buffer_it_came_in() {
     );
 
     input.extend_from_slice(&Wire::new().text(&"x".repeat(5_000)).0);
-    session.receive(start(), &mut input);
+    session.receive(start(), &mut input, &mut Inflate::new());
     let kept = poll(&mut session);
     let [Event::Message(large)] = &kept[..] else {
         panic!("{kept:?}")

@@ -12,6 +12,7 @@
 )]
 
 mod closing;
+mod deflate;
 mod handshake;
 mod independent;
 mod messages;
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{self, Opcode};
-use super::{Event, ProtocolError, Session, SessionLimits, close};
+use super::{Event, Inflate, ProtocolError, Session, SessionLimits, close};
 use crate::types::{Kind, Payload};
 
 const LIMITS: SessionLimits = SessionLimits {
@@ -95,7 +96,7 @@ fn feed(session: &mut Session, input: &[u8], sizes: impl IntoIterator<Item = usi
         let (piece, after) = rest.split_at(size);
         rest = after;
         buffer.extend_from_slice(piece);
-        session.receive(start(), &mut buffer);
+        session.receive(start(), &mut buffer, &mut Inflate::new());
         assert!(buffer.len() < 132, "{} bytes left", buffer.len());
         events.extend(std::iter::from_fn(|| session.poll_event()));
     }

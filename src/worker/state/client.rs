@@ -84,13 +84,15 @@ impl State {
         }
 
         let mut answer = Vec::new();
-        handshake::accept(upgrade, asked.protocol.as_deref(), &mut answer);
+        let deflate = upgrade.deflate.filter(|_| self.config.compression.enabled);
+        handshake::accept(upgrade, asked.protocol.as_deref(), deflate, &mut answer);
         let mut outbox = Outbox::default();
         outbox.push_control(&Run::control(&answer));
         self.queued_bytes += outbox.queued();
         let conn = Conn {
             peer,
             route,
+            deflate,
             phase: Phase::Open,
             outbox,
             dirty: false,
@@ -137,6 +139,7 @@ impl State {
         let conn = Conn {
             peer,
             route: Arc::new(route),
+            deflate: None,
             phase: Phase::Open,
             outbox: Outbox::default(),
             dirty: false,

@@ -12,6 +12,7 @@ use super::super::conns::Phase;
 use super::super::outbox::{PONG, Pushed};
 use super::super::run::{ClosedRun, Offered, OpenRun, Part, Run};
 use super::super::wheel::Timer;
+use super::form::{Form, effort};
 use super::{Output, State, mark};
 use crate::config::{ChannelPolicy, Delivery, Format, WhenFull};
 use crate::hub::ChannelSlot;
@@ -205,6 +206,8 @@ impl State {
     fn give(&mut self, now: Instant, slot: ChannelSlot, run: OpenRun, v1: bool) {
         let count = run.count();
         let ClosedRun { all, special } = run.close();
+        let mut deflated = Form::NotAsked;
+        let effort = effort(&self.config);
         let mut slow = Vec::new();
         let mut gaps = Vec::new();
         let mut given = 0u64;
@@ -220,13 +223,25 @@ impl State {
             }
             let before = conn.outbox.queued();
             let limit = self.config.queue;
+            // The first who takes it has it made, for all.
+            let form = if conn.takes_deflated() {
+                deflated.of(&all, &mut self.deflate, effort)
+            } else {
+                &all
+            };
             let pushed = match special.binary_search_by_key(&member.conn, |(id, _)| *id) {
-                Err(_) => conn.outbox.push(&all, all.range(), limit),
+                Err(_) => conn.outbox.push(form, form.range(), limit),
                 Ok(index) => {
                     let parts: &[Part] = special.get(index).map_or(&[], |(_, parts)| parts);
                     let mut pushed = Pushed::default();
                     for (run, range) in parts {
-                        let part = conn.outbox.push(run, range.clone(), limit);
+                        let part = if Rc::ptr_eq(run, &all) {
+                            let range = form.range_as_in(&all, range);
+                            conn.outbox.push(form, range, limit)
+                        } else {
+                            // A rendering for one alone goes uncompressed.
+                            conn.outbox.push(run, range.clone(), limit)
+                        };
                         pushed.dropped += part.dropped;
                         pushed.overflow |= part.overflow;
                     }
@@ -298,7 +313,12 @@ impl State {
         let Some(conn) = self.conns.get_mut(id).filter(|c| c.phase != Phase::Closing) else {
             return;
         };
-        let run = Run::single(payload, when_full);
+        let mut run = Run::single(payload, when_full);
+        if conn.takes_deflated()
+            && let Some(deflated) = run.deflated(&mut self.deflate, effort(&self.config))
+        {
+            run = deflated;
+        }
         let before = conn.outbox.queued();
         let pushed = conn.outbox.push(&run, run.range(), self.config.queue);
         self.queued_bytes = (self.queued_bytes + conn.outbox.queued()).saturating_sub(before);

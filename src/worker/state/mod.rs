@@ -12,6 +12,7 @@ mod command;
 mod delivery;
 mod effects;
 mod feed;
+mod form;
 mod generations;
 mod limits;
 mod publish;
@@ -46,6 +47,7 @@ use crate::protocol::Id;
 use crate::types::{
     ChannelName, Close, ConnId, Generation, NameHash, NodeId, Origin, Ticket, WorkerId,
 };
+use crate::wire::Deflate;
 use delivery::Local;
 use feed::{Asked, Feed};
 use script_timers::ScriptTimers;
@@ -153,6 +155,8 @@ pub struct State {
     drain: Vec<(Instant, ConnId)>,
     /// With what.
     drain_close: Option<Close>,
+    /// Scratch for frames that are compressed.
+    deflate: Deflate,
     metrics: Arc<WorkerMetrics>,
 }
 
@@ -201,6 +205,7 @@ impl State {
             queued_bytes: 0,
             drain: Vec::new(),
             drain_close: None,
+            deflate: Deflate::new(),
             metrics,
         }
     }

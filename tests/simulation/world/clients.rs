@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use wsd::types::{ChannelName, Close, ConnId, Payload, StagesId};
-use wsd::wire::{Event, Session, Upgrade};
+use wsd::wire::{Event, Inflate, Session, Upgrade};
 use wsd::worker::conns::Phase;
 use wsd::worker::remote::Remote;
 use wsd::worker::state::State;
@@ -27,6 +27,7 @@ impl World {
             headers: Vec::new(),
             protocols: Vec::new(),
             accept: "x".to_owned(),
+            deflate: None,
         };
         let origin = self.workers[w].state.place().origin(id);
         let mut client = Client::new(origin, slow, true);
@@ -76,7 +77,7 @@ impl World {
         client.unread.extend_from_slice(&bytes);
         // A buffer of its own, as a worker gives one to each read.
         let mut buffer = BytesMut::from(&client.unread[..]);
-        session.receive(now, &mut buffer);
+        session.receive(now, &mut buffer, &mut Inflate::new());
         client.unread = buffer;
         self.after_session(w, id);
     }
