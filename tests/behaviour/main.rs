@@ -28,6 +28,7 @@ mod batch;
 mod certificate;
 mod close;
 mod commons;
+mod compression;
 mod connect;
 mod control;
 mod crowds;

@@ -1,7 +1,8 @@
 //! A raw WebSocket client over blocking sockets: whole messages for the usual case, any bytes for the unusual one.
 //!
 //! It has its own framing, so that a fault of the server's cannot hide behind the same fault here, and checks every frame
-//! it gets: unmasked, no reserved bit, no unknown opcode. It answers nothing by itself.
+//! it gets: unmasked, no reserved bit but that of compression that was agreed, no unknown opcode. It answers nothing by
+//! itself.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -133,6 +134,8 @@ pub(crate) struct Client {
     buffer: Vec<u8>,
     /// The answer to the handshake.
     pub(crate) answer: Answer,
+    /// Whether the last message came compressed.
+    pub(crate) compressed: bool,
 }
 
 impl Client {
@@ -160,6 +163,7 @@ impl Client {
             stream,
             buffer,
             answer,
+            compressed: false,
         }
     }
 
@@ -171,6 +175,11 @@ impl Client {
     /// Sends a binary message.
     pub(crate) fn binary(&mut self, data: &[u8]) {
         self.raw(&frame(0x82, data));
+    }
+
+    /// Sends a text message compressed.
+    pub(crate) fn deflated(&mut self, text: &str) {
+        self.raw(&frame(0xc1, &deflate(text.as_bytes())));
     }
 
     /// Sends several text messages with one write.
@@ -217,15 +226,20 @@ impl Client {
             return Message::End;
         };
         let opcode = first & 0x0f;
+        self.compressed = first & 0x40 != 0;
         let mut fin = first & 0x80 != 0;
         while !fin {
             assert!(opcode == 1 || opcode == 2, "a fragmented {opcode:#x}");
             let Some((next, more)) = self.frame() else {
                 panic!("the stream ended inside a fragmented message");
             };
-            assert_eq!(next & 0x0f, 0, "no continuation");
+            assert_eq!(next & 0x4f, 0, "no continuation");
             fin = next & 0x80 != 0;
             data.extend_from_slice(&more);
+        }
+        if self.compressed {
+            assert!(opcode == 1 || opcode == 2, "a compressed {opcode:#x}");
+            data = inflate(&data);
         }
         match opcode {
             1 => Message::Text(String::from_utf8(data).expect("text that is no UTF-8")),
@@ -293,7 +307,9 @@ impl Client {
     fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         self.fill(2)?;
         let (first, second) = (self.buffer[0], self.buffer[1]);
-        assert_eq!(first & 0x70, 0, "reserved bits: {first:#x}");
+        let agreed = self.answer.header("sec-websocket-extensions").is_some();
+        let allowed = if agreed { 0x40 } else { 0 };
+        assert_eq!(first & 0x70 & !allowed, 0, "reserved bits: {first:#x}");
         assert_eq!(second & 0x80, 0, "a server must not mask");
         let (head, length) = match second {
             126 => {
@@ -354,4 +370,28 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(&mask);
     bytes.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
     bytes
+}
+
+/// The payload of a compressed message (RFC 7692 §7.2.1).
+pub(crate) fn deflate(data: &[u8]) -> Vec<u8> {
+    let mut stream = flate2::Compress::new(flate2::Compression::new(6), false);
+    let mut out = Vec::with_capacity(data.len() + data.len() / 8 + 100);
+    stream
+        .compress_vec(data, &mut out, flate2::FlushCompress::Sync)
+        .unwrap();
+    out.strip_suffix(&[0, 0, 0xff, 0xff]).unwrap().to_vec()
+}
+
+/// The message of a compressed payload: without anything of the messages before it.
+fn inflate(data: &[u8]) -> Vec<u8> {
+    let data = [data, &[0, 0, 0xff, 0xff]].concat();
+    let mut decoder = flate2::read::DeflateDecoder::new(data.as_slice());
+    let mut out = Vec::new();
+    // The stream goes on after a message, so its end is no end of the format.
+    let result = decoder.read_to_end(&mut out);
+    assert!(
+        result.is_ok() || decoder.total_in() == data.len() as u64,
+        "not inflated: {result:?}"
+    );
+    out
 }

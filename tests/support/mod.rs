@@ -17,7 +17,7 @@ mod site;
 pub(crate) mod tls;
 mod wsd;
 
-pub(crate) use client::{Client, Message, Stream, frame};
+pub(crate) use client::{Client, Message, Stream, deflate, frame};
 pub(crate) use http::{Answer, Request, SAMPLE_KEY};
 pub(crate) use site::{Site, binary};
 pub(crate) use wsd::Wsd;
