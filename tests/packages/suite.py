@@ -5,6 +5,7 @@ scripts/package made. Prints a line for each check and ends with the counts; exi
 each other: each begins where the one before ended.
 """
 
+import collections
 import glob
 import gzip
 import os
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "systemd"))
 
@@ -269,7 +271,7 @@ def downgraded(package):
     check("runs and serves", restarted(pids) and ask("e") == "E" and "20s" in read("/etc/wsd/wsd.toml"))
 
 
-def sockets():
+def sockets(package):
     """As the manual says: the socket unit instead of wsd's own binding, and back."""
     m.systemctl("disable", "--now", "wsd.service")
     done = m.systemctl("enable", "--now", "wsd.socket")
@@ -277,9 +279,31 @@ def sockets():
     check("a client starts the service", ask("f") == "F" and state()[0] == "active", state())
     text = m.run("wsd", "status").stdout
     check("wsd status names the socket unit", "wsd.socket" in text, text)
+    answers, over = [], threading.Event()
+    knocking = threading.Thread(target=knock, args=[answers, over])
+    knocking.start()
+    pid = m.main_pid()
+    done = apt("install", "--reinstall", package)
+    over.set()
+    knocking.join()
+    check("the package is installed anew under it", done.returncode == 0 and m.main_pid() != pid, done.stdout)
+    check("and refuses nobody meanwhile", len(answers) > 10 and set(answers) == {"G"}, collections.Counter(answers))
     done = m.systemctl("stop", "wsd.socket", "wsd")
     check("both stop together", done.returncode == 0 and state()[0] == "inactive" and state("wsd.socket")[0] == "inactive")
     m.systemctl("start", "wsd.socket")
+
+
+def knock(answers, over):
+    """One client after the other, until it is over."""
+    while not over.is_set():
+        try:
+            client = WebSocket(PUBLIC)
+            answers.append(client.ask("g"))
+            client.bye()
+        except (Closed, OSError) as error:
+            # Who was let in before a restart and is told to come back was not refused.
+            if not (isinstance(error, Closed) and error.code in (1001, 1012)):
+                answers.append(f"{type(error).__name__}: {error}")
 
 
 def removed():
@@ -417,6 +441,9 @@ def main():
     check("apt install ./wsd_*.deb", done.returncode == 0, done.stdout)
     check("without a warning", "arning" not in done.stdout, done.stdout)
     installed_and_started()
+    units = ["wsd.service", "wsd.socket", "wsd@blue.service", "wsd@blue.socket"]
+    done = m.run("systemd-analyze", "verify", "--man=no", *units)
+    check("systemd-analyze verify is silent", done.returncode == 0 and not done.stdout, done.stdout)
     for unit in ["wsd.service", "wsd@blue.service"]:
         done = m.run("systemd-analyze", "security", "--no-pager", "--threshold=12", unit)
         check(f"exposure of {unit} is at most 1.2", done.returncode == 0, done.stdout)
@@ -428,7 +455,7 @@ def main():
     upgraded(higher)
     upgrade_beside_a_mistake(higher)
     downgraded(deb)
-    sockets()
+    sockets("/root/lower.deb")
     removed()
     installed_again(deb)
     purged()
