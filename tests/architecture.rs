@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use wsd::metrics::{NodeMetrics, WorkerMetrics};
+use wsd::metrics::{HOOK_METRICS, NodeMetrics, WorkerMetrics};
 
 /// What each module may import of ours. Arrows point downwards only, so there are no circles.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -54,12 +54,13 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "log", "systemd", "script", "worker", "control",
         ],
     ),
-    // `pipeline` for the error of a script, `worker` for the clock: what `check` and `test` give to scripts.
+    // `pipeline` for the error of a script, `worker` for the clock, `metrics` for the table of hooks: what `check` and
+    // `test` give to scripts.
     (
         "cli",
         &[
-            "types", "pipeline", "daemon", "control", "config", "script", "worker", "log",
-            "systemd",
+            "types", "pipeline", "daemon", "control", "config", "metrics", "script", "worker",
+            "log", "systemd",
         ],
     ),
     // Bodies of the fuzzers, behind a feature that is not for users: they reach into every pure part.
@@ -393,6 +394,7 @@ fn metrics_of_code_and_readme_are_the_same() {
         .iter()
         .chain(NodeMetrics::SERIES)
         .map(|series| series.name)
+        .chain(HOOK_METRICS.map(|(name, _)| name))
         .collect();
     let readme = read("README.md");
     let section = readme

@@ -14,8 +14,9 @@ use crate::config::{
     StageLists,
 };
 use crate::daemon::{self, NotStarted, StartError};
+use crate::metrics::HookTable;
 use crate::pipeline::HookError;
-use crate::script::{self, Bundle, DeadlineHandle, Host, ScriptReport};
+use crate::script::{self, Breaker, Bundle, Clocks, DeadlineHandle, Host, ScriptReport};
 use crate::types::{Generation, NodeId, WorkerId};
 use crate::worker::clock;
 
@@ -187,6 +188,12 @@ fn host(config: &Config, placeholders: Arc<AtomicBool>) -> std::io::Result<Host>
         commons: Arc::default(),
         subscribers: Arc::new(|_| 0),
         deadline: DeadlineHandle::start()?,
+        breaker: Breaker::default(),
+        calls: HookTable::default(),
+        clocks: Clocks {
+            now: clock::now,
+            cpu: clock::cpu,
+        },
     })
 }
 

@@ -46,8 +46,6 @@ const NOT_BUILT: &[NotBuilt] = &[
     NotBuilt::Scheme("redis+sentinel://"),
     NotBuilt::Scheme("redis+cluster://"),
     NotBuilt::Key("broker.probe", "\"0s\""),
-    NotBuilt::Key("hooks.share", "\"0%\""),
-    NotBuilt::Key("hooks.breaker.cuts", "0"),
 ];
 
 const fn live(path: &'static str, default: &'static str) -> Key {

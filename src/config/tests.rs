@@ -94,7 +94,6 @@ fn nothing_written_is_the_default() {
 fn what_is_not_built_is_fine_at_its_off_value() {
     let config = good(
         "listen.proxy_protocol = false\nlisten.trusted_proxies = []\nbroker.probe = \"0ms\"\n\
-         hooks.share = \"0.0%\"\nhooks.breaker = { cuts = 0, window = \"1s\", cooldown = \"1s\" }\n\
          limits.connections_per_address = 0\n\
          drain.restart_over = \"30s\"\n\
          [[route]]\npath = \"/\"\nchannels = []\n[[channel]]\nmatch = \"*\"\nhistory = { size = 0, ttl = \"1h\" }\n\

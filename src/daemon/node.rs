@@ -120,8 +120,7 @@ impl Node {
         node.handshakes.set(self.counts.handshakes() as u64);
         let up = self.broker_status() == LinkStatus::Up;
         self.node_metrics.broker_up.set(u64::from(up));
-        let own = render::render(&self.metrics, &self.node_metrics);
-        own + &self.scripts.metrics_text()
+        render::render(&self.metrics, &self.node_metrics) + &self.scripts.metrics_text()
     }
 
     /// `wsd status`.
@@ -173,6 +172,11 @@ impl Node {
         }
         for key in &self.waiting {
             notes.push(format!("{key} needs a restart to take effect"));
+        }
+        for script in self.scripts.resting() {
+            notes.push(format!(
+                "{script} rests, as it was cut too often (hooks.breaker)"
+            ));
         }
         if self.stopping {
             notes.push("stopping: connections are being closed".to_owned());

@@ -7,7 +7,10 @@ use std::time::Instant;
 use crate::config::{self, Config, LoadOptions};
 use crate::hub::SubscriberCounts;
 use crate::log::{Emitter, Record};
-use crate::script::{self, Bundle, Commons, DeadlineHandle, Host, LoadReason, LogRecord};
+use crate::metrics::HookTable;
+use crate::script::{
+    self, Breaker, Bundle, Clocks, Commons, DeadlineHandle, Host, LoadReason, LogRecord,
+};
 use crate::types::{ChannelName, Generation, NameHash, NodeId, WorkerId};
 use crate::worker::clock;
 use crate::worker::message::HooksFactory;
@@ -16,6 +19,8 @@ use crate::worker::message::HooksFactory;
 pub(super) struct Scripts {
     node: NodeId,
     deadline: DeadlineHandle,
+    breaker: Breaker,
+    calls: HookTable,
     emitter: Emitter,
     started: Instant,
     /// What the scripts of all workers share, over reloads.
@@ -43,6 +48,8 @@ impl Scripts {
         Ok(Self {
             node,
             deadline: DeadlineHandle::start()?,
+            breaker: Breaker::default(),
+            calls: HookTable::default(),
             emitter,
             started,
             commons: Arc::default(),
@@ -86,9 +93,14 @@ impl Scripts {
         })
     }
 
-    /// What scripts count, as Prometheus' text.
+    /// What is counted of hooks, and what scripts count themselves, as Prometheus' text.
     pub(super) fn metrics_text(&self) -> String {
-        self.commons.metrics_text()
+        self.calls.to_text() + &self.commons.metrics_text()
+    }
+
+    /// The scripts that rest.
+    pub(super) fn resting(&self) -> Vec<String> {
+        self.breaker.resting()
     }
 
     /// Makes what a worker's state is given.
@@ -103,6 +115,7 @@ impl Scripts {
             Arc::new(move |record| emitter.emit(to_record(record)));
         let secret = script::secrets(&config.hooks);
         let deadline = self.deadline.clone();
+        let (breaker, calls) = (self.breaker.clone(), self.calls.clone());
         let commons = Arc::clone(&self.commons);
         let counts = Arc::clone(&self.subscribers);
         let subscribers: Arc<dyn Fn(&ChannelName) -> u64 + Send + Sync> =
@@ -122,6 +135,12 @@ impl Scripts {
             commons: Arc::clone(&commons),
             subscribers: Arc::clone(&subscribers),
             deadline: deadline.clone(),
+            breaker: breaker.clone(),
+            calls: calls.clone(),
+            clocks: Clocks {
+                now: clock::now,
+                cpu: clock::cpu,
+            },
         }
     }
 }
@@ -187,8 +206,18 @@ fn to_record(record: LogRecord) -> Record {
             .map(|line| line.to_string()),
     );
     add("wsd_hook", record.hook.map(|hook| hook.name().to_owned()));
-    add("wsd_conn", record.conn);
-    add("wsd_user", record.user);
+    if let Some(about) = record.about {
+        add("wsd_conn", Some(about.origin.to_string()));
+        add(
+            "wsd_remote",
+            Some(about.ip.into()).filter(|ip: &String| !ip.is_empty()),
+        );
+        add("wsd_user", about.user.map(Into::into));
+        add(
+            "wsd_channel",
+            about.channel.map(|channel| channel.as_str().to_owned()),
+        );
+    }
     add("wsd_generation", Some(record.generation.to_string()));
     Record {
         level: record.level,

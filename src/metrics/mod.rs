@@ -3,8 +3,11 @@
 //! A [`Counter`] has one writer, its worker, so counting is a load and a store without a lock or a locked instruction;
 //! the admin thread reads it at any time. `render.rs` makes the Prometheus text, `http.rs` serves it.
 
+mod hooks;
 pub mod http;
 pub mod render;
+
+pub use hooks::{HOOK_METRICS, HookCounters, HookTable, HookTotals};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -133,9 +136,6 @@ metrics! {
         subscribe_refused: Counter, "wsd_subscribe_refused_total", "", "Subscriptions refused.";
         gaps: Counter, "wsd_gaps_total", "", "Times that a channel missed publications that cannot be had again.";
         effects_too_deep: Counter, "wsd_hook_effects_dropped_total", "", "Effects of hooks dropped because hooks caused hooks too deep.";
-        hook_calls: Counter, "wsd_hook_calls_total", "", "Calls of hooks.";
-        hook_errors: Counter, "wsd_hook_errors_total", "", "Calls of hooks that failed.";
-        hook_cuts: Counter, "wsd_hook_cuts_total", "", "Calls of hooks that were cut.";
     }
 }
 

@@ -176,6 +176,8 @@ pub enum Fault {
     Failed,
     /// It was stopped at its memory limit.
     MemoryCut,
+    /// It was not made: the script rests, as it was cut too often. Told when the rest began, not for each call.
+    Rests,
     /// It was stopped at its time limit.
     TimeCut,
 }
@@ -200,6 +202,23 @@ pub struct HookError {
     pub text: String,
     /// Lua's traceback, if it could be had.
     pub traceback: Option<String>,
+    /// The connection that it was called for.
+    pub about: Option<Box<About>>,
+    /// A cut that counts: its number, for [`Hooks::blame`].
+    pub cut: Option<u64>,
+}
+
+/// The connection that a hook was called for, for the log and for what a cut is held against.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct About {
+    /// Which.
+    pub origin: Origin,
+    /// Its address as text; empty where there is none.
+    pub ip: Box<str>,
+    /// Who it is, if a hook said so.
+    pub user: Option<Box<str>>,
+    /// The channel of the call, else where its messages go.
+    pub channel: Option<ChannelName>,
 }
 
 /// What became of a timer's run.
@@ -276,6 +295,23 @@ pub trait Hooks {
     fn on_timer(&mut self, _timer: TimerId, _effects: &mut Effects) -> TimerRun {
         TimerRun::default()
     }
+    /// A cut was caused by a call for this address, empty where there is none, and by this connection alone if it is given.
+    /// Answers whether that has to be closed for it.
+    fn blame(&mut self, _cut: u64, _alone: Option<Origin>, _ip: &str) -> bool {
+        false
+    }
+    /// Whether calls for this address get a part of their time limit only, as many were cut.
+    fn is_strained(&self, _ip: &str) -> bool {
+        false
+    }
+    /// Whether batches that follow are of such addresses alone.
+    fn strain(&mut self, _strained: bool) {}
+    /// How long calls took since it was last asked.
+    fn take_spent(&mut self) -> Duration {
+        Duration::ZERO
+    }
+    /// Whether that is to be measured in CPU time from now on, which costs more and is right on a busy machine too.
+    fn measure_cpu(&mut self, _by_cpu: bool) {}
     /// The connection is gone: forgets what is kept for it. Comes after `on_disconnect` and after a refused handshake.
     fn forget(&mut self, conn: ConnId);
 

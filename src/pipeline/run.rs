@@ -4,11 +4,12 @@
 //! those that returned, and hands every failure back as a report for the log and the metrics.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::{
-    Answer, BatchItem, BatchOutput, ConnectVerdict, Effects, Hook, HookError, Hooks, StageId,
-    TimerId, Verdict, Who,
+    Answer, BatchItem, BatchOutput, ConnectVerdict, Effects, Fault, Hook, HookError, Hooks,
+    StageId, TimerId, Verdict, Who,
 };
 use crate::config::{FailurePolicy, OnError};
 use crate::types::{ChannelName, Close, ConnId, Payload, StagesId};
@@ -51,13 +52,27 @@ pub enum BatchOutcome {
 }
 
 /// The stages of one list that have each hook.
-type Lists = [Vec<StageId>; Hook::FUNCTIONS.len()];
+type Lists = [Rc<[StageId]>; Hook::FUNCTIONS.len()];
+
+/// How asking the stages in order came to its end.
+enum Walk<T> {
+    /// Every one was asked.
+    Through,
+    /// One of them decided.
+    Ended(T),
+    /// One failed, and the policy is to refuse.
+    Failed,
+}
+
+/// What one stage said to go on with: `Some` ends the walk.
+type Step<T> = Result<Option<T>, HookError>;
 
 /// One generation of hooks, the order of its stages and the policy for failures.
 pub struct Pipeline {
     hooks: Box<dyn Hooks>,
     policy: FailurePolicy,
-    lists: BTreeMap<StagesId, Lists>,
+    /// By the number of the [`StagesId`]; grows as they are asked for.
+    lists: Vec<Option<Lists>>,
     canonical: BTreeMap<StagesId, StagesId>,
     reports: Vec<HookError>,
 }
@@ -69,7 +84,7 @@ impl Pipeline {
         Self {
             hooks,
             policy,
-            lists: BTreeMap::new(),
+            lists: Vec::new(),
             canonical: BTreeMap::new(),
             reports: Vec::new(),
         }
@@ -116,22 +131,22 @@ impl Pipeline {
         upgrade: &Upgrade,
         effects: &mut Effects,
     ) -> Admission<(), Answer> {
-        for i in 0..self.list(list, Hook::Connect).len() {
-            let Some(stage) = self.stage(list, Hook::Connect, i) else {
-                break;
-            };
-            effects.begin();
-            match self.hooks.on_connect(stage, who, upgrade, effects) {
-                Ok(ConnectVerdict::Pass) => {}
-                Ok(ConnectVerdict::Refuse(answer)) => return Admission::Refused(answer),
-                Err(error) => {
-                    if self.fail(error, effects, self.policy.connect) {
-                        return Admission::Failed;
-                    }
-                }
-            }
+        let policy = self.policy.connect;
+        let walk = self.walk(
+            list,
+            Hook::Connect,
+            policy,
+            effects,
+            |hooks, stage, effects| match hooks.on_connect(stage, who, upgrade, effects)? {
+                ConnectVerdict::Pass => Ok(None),
+                ConnectVerdict::Refuse(answer) => Ok(Some(answer)),
+            },
+        );
+        match walk {
+            Walk::Through => Admission::Granted(()),
+            Walk::Ended(answer) => Admission::Refused(answer),
+            Walk::Failed => Admission::Failed,
         }
-        Admission::Granted(())
     }
 
     /// Asks `on_subscribe`; granted is the channel to join.
@@ -143,23 +158,27 @@ impl Pipeline {
         effects: &mut Effects,
     ) -> Admission<ChannelName, ()> {
         let mut channel = channel;
-        for i in 0..self.list(list, Hook::Subscribe).len() {
-            let Some(stage) = self.stage(list, Hook::Subscribe, i) else {
-                break;
-            };
-            effects.begin();
-            match self.hooks.on_subscribe(stage, who, &channel, effects) {
-                Ok(Verdict::Pass(None)) => {}
-                Ok(Verdict::Pass(Some(other))) => channel = other,
-                Ok(Verdict::Drop) => return Admission::Refused(()),
-                Err(error) => {
-                    if self.fail(error, effects, self.policy.subscribe) {
-                        return Admission::Failed;
+        let policy = self.policy.subscribe;
+        let walk = self.walk(
+            list,
+            Hook::Subscribe,
+            policy,
+            effects,
+            |hooks, stage, effects| match hooks.on_subscribe(stage, who, &channel, effects)? {
+                Verdict::Pass(other) => {
+                    if let Some(other) = other {
+                        channel = other;
                     }
+                    Ok(None)
                 }
-            }
+                Verdict::Drop => Ok(Some(())),
+            },
+        );
+        match walk {
+            Walk::Through => Admission::Granted(channel),
+            Walk::Ended(()) => Admission::Refused(()),
+            Walk::Failed => Admission::Failed,
         }
-        Admission::Granted(channel)
     }
 
     /// Tells `on_unsubscribe`.
@@ -170,15 +189,17 @@ impl Pipeline {
         channel: &ChannelName,
         effects: &mut Effects,
     ) {
-        for i in 0..self.list(list, Hook::Unsubscribe).len() {
-            let Some(stage) = self.stage(list, Hook::Unsubscribe, i) else {
-                break;
-            };
-            effects.begin();
-            if let Err(error) = self.hooks.on_unsubscribe(stage, who, channel, effects) {
-                self.fail(error, effects, OnError::Pass);
-            }
-        }
+        let pass = OnError::Pass;
+        self.walk(
+            list,
+            Hook::Unsubscribe,
+            pass,
+            effects,
+            |hooks, stage, effects| -> Step<()> {
+                hooks.on_unsubscribe(stage, who, channel, effects)?;
+                Ok(None)
+            },
+        );
     }
 
     /// Asks `on_message`.
@@ -191,28 +212,36 @@ impl Pipeline {
         effects: &mut Effects,
     ) -> MessageOutcome {
         let (mut channel, mut payload) = (channel, payload);
-        for i in 0..self.list(list, Hook::Message).len() {
-            let Some(stage) = self.stage(list, Hook::Message, i) else {
-                break;
-            };
-            effects.begin();
-            match self
-                .hooks
-                .on_message(stage, who, channel.as_ref(), &payload, effects)
-            {
-                Ok(Verdict::Pass(change)) => {
-                    payload = change.payload.unwrap_or(payload);
-                    channel = change.channel.or(channel);
-                }
-                Ok(Verdict::Drop) => return MessageOutcome::Dropped,
-                Err(error) => {
-                    if self.fail(error, effects, self.policy.message) {
-                        return MessageOutcome::Failed;
+        let policy = self.policy.message;
+        let walk = self.walk(
+            list,
+            Hook::Message,
+            policy,
+            effects,
+            |hooks, stage, effects| match hooks.on_message(
+                stage,
+                who,
+                channel.as_ref(),
+                &payload,
+                effects,
+            )? {
+                Verdict::Pass(change) => {
+                    if let Some(other) = change.payload {
+                        payload = other;
                     }
+                    if let Some(other) = change.channel {
+                        channel = Some(other);
+                    }
+                    Ok(None)
                 }
-            }
+                Verdict::Drop => Ok(Some(())),
+            },
+        );
+        match walk {
+            Walk::Through => MessageOutcome::Publish(channel, payload),
+            Walk::Ended(()) => MessageOutcome::Dropped,
+            Walk::Failed => MessageOutcome::Failed,
         }
-        MessageOutcome::Publish(channel, payload)
     }
 
     /// Asks `on_batch`. Never called with nothing; a stage that leaves nothing ends it.
@@ -225,31 +254,30 @@ impl Pipeline {
     ) -> BatchOutcome {
         let mut batch = batch;
         let mut merged = false;
-        for i in 0..self.list(list, Hook::Batch).len() {
-            if batch.is_empty() {
-                break;
-            }
-            let Some(stage) = self.stage(list, Hook::Batch, i) else {
-                break;
-            };
-            effects.begin();
-            match self.hooks.on_batch(stage, channel, &batch, effects) {
-                Ok(Verdict::Pass(None)) => {}
-                Ok(Verdict::Pass(Some(outputs))) => {
-                    merged |= outputs.iter().any(|output| output.source.is_none());
-                    batch = resolve(&batch, outputs);
-                }
-                Ok(Verdict::Drop) => batch.clear(),
-                Err(error) => {
-                    if self.fail(error, effects, self.policy.batch) {
-                        return BatchOutcome::Failed;
+        let policy = self.policy.batch;
+        let walk = self.walk(
+            list,
+            Hook::Batch,
+            policy,
+            effects,
+            |hooks, stage, effects| {
+                match hooks.on_batch(stage, channel, &batch, effects)? {
+                    Verdict::Pass(None) => {}
+                    Verdict::Pass(Some(outputs)) => {
+                        merged |= outputs.iter().any(|output| output.source.is_none());
+                        batch = resolve(&batch, outputs);
                     }
+                    Verdict::Drop => batch.clear(),
                 }
-            }
-        }
-        BatchOutcome::Publish {
-            items: batch,
-            merged,
+                Ok(batch.is_empty().then_some(()))
+            },
+        );
+        match walk {
+            Walk::Through | Walk::Ended(()) => BatchOutcome::Publish {
+                items: batch,
+                merged,
+            },
+            Walk::Failed => BatchOutcome::Failed,
         }
     }
 
@@ -261,15 +289,17 @@ impl Pipeline {
         close: &Close,
         effects: &mut Effects,
     ) {
-        for i in 0..self.list(list, Hook::Disconnect).len() {
-            let Some(stage) = self.stage(list, Hook::Disconnect, i) else {
-                break;
-            };
-            effects.begin();
-            if let Err(error) = self.hooks.on_disconnect(stage, who, close, effects) {
-                self.fail(error, effects, OnError::Pass);
-            }
-        }
+        let pass = OnError::Pass;
+        self.walk(
+            list,
+            Hook::Disconnect,
+            pass,
+            effects,
+            |hooks, stage, effects| -> Step<()> {
+                hooks.on_disconnect(stage, who, close, effects)?;
+                Ok(None)
+            },
+        );
     }
 
     /// Runs a timer; when it is to run again.
@@ -277,7 +307,7 @@ impl Pipeline {
         effects.begin();
         let run = self.hooks.on_timer(timer, effects);
         if let Some(error) = run.error {
-            self.fail(error, effects, OnError::Pass);
+            self.fail(error, effects);
         }
         run.again
     }
@@ -287,30 +317,52 @@ impl Pipeline {
         self.hooks.forget(conn);
     }
 
-    /// Keeps the report and takes the effects back; true if the policy is to refuse.
-    fn fail(&mut self, error: HookError, effects: &mut Effects, policy: OnError) -> bool {
+    /// Asks the stages in order until one decides. What a stage that failed asked for is taken back, and it is reported.
+    fn walk<T>(
+        &mut self,
+        list: StagesId,
+        hook: Hook,
+        policy: OnError,
+        effects: &mut Effects,
+        mut ask: impl FnMut(&mut dyn Hooks, StageId, &mut Effects) -> Step<T>,
+    ) -> Walk<T> {
+        let stages = Rc::clone(self.list(list, hook));
+        for &stage in &*stages {
+            effects.begin();
+            match ask(&mut *self.hooks, stage, effects) {
+                Ok(None) => {}
+                Ok(Some(end)) => return Walk::Ended(end),
+                Err(error) => {
+                    self.fail(error, effects);
+                    if policy == OnError::Refuse {
+                        return Walk::Failed;
+                    }
+                }
+            }
+        }
+        Walk::Through
+    }
+
+    /// Takes back what a call that failed asked for, and keeps the report.
+    fn fail(&mut self, error: HookError, effects: &mut Effects) {
         effects.undo();
-        self.reports.push(error);
-        policy == OnError::Refuse
+        if error.fault != Fault::Rests {
+            self.reports.push(error);
+        }
     }
 
-    fn stage(&mut self, list: StagesId, hook: Hook, index: usize) -> Option<StageId> {
-        self.list(list, hook).get(index).copied()
-    }
-
-    fn list(&mut self, list: StagesId, hook: Hook) -> &[StageId] {
+    fn list(&mut self, list: StagesId, hook: Hook) -> &Rc<[StageId]> {
+        let index = usize::try_from(list.0).unwrap_or(usize::MAX);
+        if self.lists.len() <= index {
+            self.lists.resize_with(index.saturating_add(1), || None);
+        }
         let hooks = &*self.hooks;
-        let lists = self.lists.entry(list).or_insert_with(|| {
-            let stages = hooks.stages(list);
-            Hook::FUNCTIONS.map(|hook| {
-                stages
-                    .iter()
-                    .copied()
-                    .filter(|&s| hooks.defines(s, hook))
-                    .collect()
-            })
-        });
-        lists.get(hook as usize).map_or(&[], Vec::as_slice)
+        let of = |hook| -> Rc<[StageId]> {
+            let stages = hooks.stages(list).into_iter();
+            stages.filter(|&stage| hooks.defines(stage, hook)).collect()
+        };
+        let lists = self.lists[index].get_or_insert_with(|| Hook::FUNCTIONS.map(of));
+        &lists[hook as usize]
     }
 }
 

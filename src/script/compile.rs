@@ -2,6 +2,7 @@
 //!
 //! A state runs bytecode without checking it, so a [`Bytecode`] is made here and nowhere else, kept in memory only.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Once;
 
 use mlua::Lua;
@@ -24,6 +25,13 @@ pub(super) fn prepare() {
 pub(super) struct Bytecode(Box<[u8]>);
 
 impl Bytecode {
+    /// What tells it from other code.
+    pub(super) fn hash(&self) -> u64 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        self.0.hash(&mut hasher);
+        hasher.finish()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.0
     }

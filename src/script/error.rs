@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use super::hooks::STRAINED;
 use super::load::Bundle;
 use super::stop::{Cause, Stop};
 use super::value::{Frame, Kind, Raise};
@@ -19,6 +20,8 @@ pub(super) struct Site<'a> {
     pub(super) hook: Hook,
     /// Where the hook's function begins; 0 if unknown.
     pub(super) line: u32,
+    /// Its time limit was a tenth of what is configured.
+    pub(super) strained: bool,
 }
 
 impl Site<'_> {
@@ -48,6 +51,16 @@ impl Site<'_> {
             hook: Some(self.hook),
             text,
             traceback: traceback(&stop.frames),
+            about: None,
+            cut: None,
+        }
+    }
+
+    /// Of a call that was not made.
+    pub(super) fn rests(&self) -> HookError {
+        HookError {
+            fault: Fault::Rests,
+            ..self.returned("the script rests, as it was cut too often (hooks.breaker)")
         }
     }
 
@@ -60,6 +73,8 @@ impl Site<'_> {
             hook: Some(self.hook),
             text: text.into(),
             traceback: None,
+            about: None,
+            cut: None,
         }
     }
 
@@ -94,6 +109,12 @@ impl Site<'_> {
             Hook::Timer => (limits.timer, "timer"),
             Hook::Load => (limits.load, "load"),
         };
+        if self.strained {
+            let limit = duration(limit / STRAINED);
+            return format!(
+                "stopped after {limit} (a tenth of hooks.time_limit.{key}: calls for this address were cut too often)"
+            );
+        }
         format!("stopped after {} (hooks.time_limit.{key})", duration(limit))
     }
 
@@ -128,7 +149,7 @@ fn traceback(frames: &[Frame]) -> Option<String> {
 }
 
 /// As it is written in the configuration.
-fn duration(limit: Duration) -> String {
+pub(super) fn duration(limit: Duration) -> String {
     if limit.subsec_nanos() == 0 {
         format!("{} s", limit.as_secs())
     } else if limit.subsec_nanos().is_multiple_of(1_000_000) {

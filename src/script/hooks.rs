@@ -1,18 +1,16 @@
 //! [`LuaHooks`]: one generation of scripts on one worker, as the pipeline asks it.
 //!
 //! Every hook is one protected call: arguments in, function, results read, assignments to `conn` compared. After a
-//! memory error or a fault of ours the state is built anew from the same bundle, with `conn.data` carried over.
+//! memory error or a fault of ours the state is built anew from the same bundle, with `conn.data` carried over. Whether a
+//! script may be called at all, and for how long, the breaker says.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::Call;
-use super::error::Site;
+use super::call::{Call, Script};
 use super::load::Bundle;
 use super::raw::{Ref, Stack};
 use super::state::State;
-use super::stop::Cause;
-use super::value::Raise;
 use super::world::{Host, LoadReason, World};
 use super::{conn, data, verdict};
 use crate::config::Level;
@@ -25,126 +23,40 @@ use crate::wire::Upgrade;
 
 /// See the module.
 pub(super) struct LuaHooks {
-    bundle: Arc<Bundle>,
-    host: Host,
-    state: State,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) host: Host,
+    pub(super) state: State,
+    /// By their places.
+    pub(super) scripts: Vec<Script>,
+    /// The batches that come are of addresses alone whose calls get less time.
+    pub(super) strained: bool,
+    /// How long calls took since somebody asked.
+    pub(super) spent: Duration,
+    /// Measured in CPU time.
+    pub(super) by_cpu: bool,
     /// Memory in use at which garbage is collected before Luau would by itself.
-    collect_at: usize,
+    pub(super) collect_at: usize,
     /// It was told that half of the memory is live.
     told: bool,
 }
 
 /// Where the connection stands in a call's frame; arguments that are kept come above it.
-const CONN: i32 = 1;
+pub(super) const CONN: i32 = 1;
 
 impl LuaHooks {
     pub(super) fn new(bundle: Arc<Bundle>, host: Host, state: State) -> Self {
         let collect_at = bundle.hooks().memory / 2;
+        let scripts = bundle.scripts().iter();
         Self {
+            scripts: scripts.map(|chunk| Script::new(&host, chunk)).collect(),
+            strained: false,
+            spent: Duration::ZERO,
+            by_cpu: false,
             bundle,
             host,
             state,
             collect_at,
             told: false,
-        }
-    }
-
-    /// One call: `keep` pushes what must outlive the arguments, `read` finds the results from its place on.
-    pub(super) fn call<R>(
-        &mut self,
-        call: &Call<'_>,
-        effects: &mut Effects,
-        keep: impl FnOnce(&mut Stack),
-        arguments: &[&dyn Fn(&mut Stack)],
-        results: i32,
-        read: impl FnOnce(&mut Stack, &World, i32) -> Result<R, Raise>,
-    ) -> Result<R, HookError> {
-        let hook = || {
-            self.state
-                .stages
-                .get(usize::from(call.stage.0))
-                .and_then(|stage| stage.function(call.hook))
-        };
-        let function = call.function.or_else(hook);
-        let site = Site {
-            bundle: &self.bundle,
-            stage: call.stage,
-            hook: call.hook,
-            line: function.map_or(0, |function| function.line),
-        };
-        let Some(function) = function else {
-            return Err(site.returned("the script has no such hook"));
-        };
-        let vm = &self.state.vm;
-        let world = vm.shared();
-        std::mem::swap(effects, &mut *world.effects.borrow_mut());
-        world.hook.set(Some(call.hook));
-        world.stage.set(call.stage);
-        world
-            .conn
-            .set(call.who.map(|who| (who.conn, who.peer.origin)));
-        let body = |stack: &mut Stack| {
-            match call.who {
-                Some(who) => conn::push(stack, world, who, call.upgrade)?,
-                None => stack.push_nil(),
-            }
-            keep(stack);
-            stack.push_ref(function.function);
-            let place = stack.top();
-            let mut given = 0;
-            if call.who.is_some() && function.arguments > 0 {
-                stack.push_copy(CONN);
-                given = 1;
-            }
-            for argument in arguments {
-                if given < function.arguments {
-                    argument(stack);
-                    given += 1;
-                }
-            }
-            stack.call(given, results);
-            let result = read(stack, world, place)?;
-            if let Some(who) = call.who {
-                conn::changes(stack, world, who, CONN)?;
-            }
-            Ok::<R, Raise>(result)
-        };
-        let limit = self.limit(call.hook);
-        let result = match call.who {
-            Some(who) => world.channels.lend(who.channels, || vm.enter(limit, body)),
-            None => vm.enter(limit, body),
-        };
-        world.hook.set(None);
-        world.conn.set(None);
-        std::mem::swap(effects, &mut *world.effects.borrow_mut());
-        let result = match result {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(error)) => Err((site.returned(error.0), Cause::Error)),
-            Err(stop) => Err((site.stopped(&stop), stop.cause)),
-        };
-        match result {
-            Ok(result) => {
-                if vm.memory() > self.collect_at {
-                    self.collect();
-                }
-                Ok(result)
-            }
-            Err((error, cause)) => {
-                self.failed(call, effects, cause);
-                Err(error)
-            }
-        }
-    }
-
-    /// Takes back what a call that failed left behind.
-    fn failed(&mut self, call: &Call<'_>, effects: &Effects, cause: Cause) {
-        if let Some(who) = call.who {
-            self.world().conns.borrow_mut().failed(who.conn);
-        }
-        self.undo_timers(effects);
-        match cause {
-            Cause::Memory | Cause::Panic => self.rebuild(),
-            Cause::Error | Cause::Time => self.collect(),
         }
     }
 
@@ -155,16 +67,16 @@ impl LuaHooks {
     /// Lets go of values that the state keeps.
     pub(super) fn release(&self, hook: Hook, values: &[Ref]) {
         // Takes no memory, so it cannot fail.
-        drop(self.state.vm.enter(self.limit(hook), |stack| {
+        drop(self.state.vm.enter(self.limit(hook, false), |stack| {
             for value in values {
                 stack.release(*value);
             }
         }));
     }
 
-    fn limit(&self, hook: Hook) -> Duration {
+    pub(super) fn limit(&self, hook: Hook, strained: bool) -> Duration {
         let limits = &self.bundle.hooks().time_limit;
-        match hook {
+        let limit = match hook {
             Hook::Connect => limits.connect,
             Hook::Subscribe | Hook::Unsubscribe => limits.subscribe,
             Hook::Message => limits.message,
@@ -172,11 +84,12 @@ impl LuaHooks {
             Hook::Disconnect => limits.disconnect,
             Hook::Load => limits.load,
             Hook::Timer => limits.timer,
-        }
+        };
+        if strained { limit / STRAINED } else { limit }
     }
 
     /// Collects garbage if there may be much: at the limit Luau fails instead of looking for some.
-    fn collect(&mut self) {
+    pub(super) fn collect(&mut self) {
         let limit = self.bundle.hooks().memory;
         if self.state.vm.memory() <= self.collect_at {
             return;
@@ -202,7 +115,7 @@ impl LuaHooks {
     }
 
     /// A new state from the same scripts; the old one stays if they do not load.
-    fn rebuild(&mut self) {
+    pub(super) fn rebuild(&mut self) {
         self.state.vm.collect();
         let conns = self.state.vm.shared().conns.borrow().with_table();
         let mut carried: Vec<(ConnId, Box<[u8]>)> = conns
@@ -262,6 +175,7 @@ impl Hooks for LuaHooks {
             hook: Hook::Connect,
             who: Some(who),
             upgrade: Some(upgrade),
+            channel: None,
             function: None,
         };
         self.call(
@@ -281,7 +195,7 @@ impl Hooks for LuaHooks {
         channel: &ChannelName,
         effects: &mut Effects,
     ) -> Result<Verdict<Option<ChannelName>>, HookError> {
-        let call = Call::of(stage, Hook::Subscribe, who);
+        let call = Call::of(stage, Hook::Subscribe, who, Some(channel));
         let name = |stack: &mut Stack| stack.push_bytes(channel.as_str().as_bytes());
         self.call(
             &call,
@@ -300,7 +214,7 @@ impl Hooks for LuaHooks {
         channel: &ChannelName,
         effects: &mut Effects,
     ) -> Result<(), HookError> {
-        let call = Call::of(stage, Hook::Unsubscribe, who);
+        let call = Call::of(stage, Hook::Unsubscribe, who, Some(channel));
         let name = |stack: &mut Stack| stack.push_bytes(channel.as_str().as_bytes());
         self.call(
             &call,
@@ -321,7 +235,7 @@ impl Hooks for LuaHooks {
         effects: &mut Effects,
     ) -> Result<Verdict<Change>, HookError> {
         const MESSAGE: i32 = CONN + 1;
-        let call = Call::of(stage, Hook::Message, who);
+        let call = Call::of(stage, Hook::Message, who, channel);
         let Some(kept) = self.state.vm.shared().kept.get() else {
             return Ok(Verdict::Pass(Change::default()));
         };
@@ -359,6 +273,7 @@ impl Hooks for LuaHooks {
             hook: Hook::Batch,
             who: None,
             upgrade: None,
+            channel: Some(channel),
             function: None,
         };
         let name = |stack: &mut Stack| stack.push_bytes(channel.as_str().as_bytes());
@@ -397,7 +312,7 @@ impl Hooks for LuaHooks {
         close: &Close,
         effects: &mut Effects,
     ) -> Result<(), HookError> {
-        let call = Call::of(stage, Hook::Disconnect, who);
+        let call = Call::of(stage, Hook::Disconnect, who, None);
         let code = |stack: &mut Stack| stack.push_number(f64::from(close.code));
         let reason = |stack: &mut Stack| stack.push_bytes(close.reason.as_bytes());
         self.call(
@@ -415,6 +330,31 @@ impl Hooks for LuaHooks {
         let run = self.run_timer(timer, effects);
         self.world().timer.set(None);
         run
+    }
+
+    fn blame(&mut self, cut: u64, alone: Option<Origin>, ip: &str) -> bool {
+        let (config, now) = (self.bundle.hooks().breaker, (self.host.monotonic)());
+        let blamed = self.host.breaker.blame(now, config, cut, alone, ip);
+        self.tell_rest(blamed.rests);
+        blamed.close
+    }
+
+    fn is_strained(&self, ip: &str) -> bool {
+        let config = self.bundle.hooks().breaker;
+        let now = || (self.host.monotonic)();
+        self.host.breaker.is_strained(now, config, ip)
+    }
+
+    fn strain(&mut self, strained: bool) {
+        self.strained = strained;
+    }
+
+    fn take_spent(&mut self) -> Duration {
+        std::mem::take(&mut self.spent)
+    }
+
+    fn measure_cpu(&mut self, by_cpu: bool) {
+        self.by_cpu = by_cpu;
     }
 
     fn forget(&mut self, conn: ConnId) {
@@ -435,7 +375,7 @@ impl Hooks for LuaHooks {
         if let Some(bytes) = world.conns.borrow().saved(conn) {
             return Some(bytes.into());
         }
-        vm.enter(self.limit(Hook::Load), |stack| {
+        vm.enter(self.limit(Hook::Load, false), |stack| {
             conn::export(stack, world, conn)
         })
         .ok()
@@ -465,3 +405,6 @@ impl Hooks for LuaHooks {
         std::mem::take(&mut *self.state.vm.shared().effects.borrow_mut())
     }
 }
+
+/// Calls for addresses that were cut too often get their time limit divided by this (SPEC §3).
+pub(super) const STRAINED: u32 = 10;

@@ -341,6 +341,8 @@ fn problem(path: &Path, line: u32, text: String) -> HookError {
         hook: None,
         text,
         traceback: None,
+        about: None,
+        cut: None,
     }
 }
 

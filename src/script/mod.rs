@@ -1,10 +1,11 @@
 //! Lua behind the trait [`Hooks`].
 //!
 //! Files become a [`Bundle`] once ([`Bundle::load`]); each worker makes its own state from it ([`build`]). [`check`] does
-//! the same in a state that is thrown away. Where to look: `hooks.rs` is a call, `state.rs` a state, `raw/` all that is
+//! the same in a state that is thrown away. Where to look: `call.rs` is a call, `state.rs` a state, `raw/` all that is
 //! unsafe, `api/` what scripts can use.
 
 mod api;
+mod breaker;
 mod call;
 mod commons;
 mod compile;
@@ -31,11 +32,12 @@ mod world;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use breaker::Breaker;
 pub use commons::Commons;
 pub use load::Bundle;
 pub use testing::{TestSummary, run_tests, test_files};
 pub use watchdog::DeadlineHandle;
-pub use world::{Host, LoadReason, LogRecord, Secrets};
+pub use world::{Clocks, Host, LoadReason, LogRecord, Secrets};
 
 use crate::config;
 use crate::pipeline::{Hook, HookError, Hooks, StageId};
@@ -68,6 +70,8 @@ fn first(problems: Vec<HookError>) -> HookError {
         hook: Some(Hook::Load),
         text: "the scripts did not load".into(),
         traceback: None,
+        about: None,
+        cut: None,
     })
 }
 

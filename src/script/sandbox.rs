@@ -9,10 +9,12 @@ use super::value::Raise;
 use super::world::{Kept, Stray, World};
 use crate::config::Level;
 
-/// Makes the base globals and what host functions keep. Runs inside the first protected call of a state.
+/// Makes the base, which is the state's only globals, and what host functions keep. Runs inside the first protected call
+/// of a state.
 pub(super) fn install(stack: &mut Stack, vm: &Vm<World>) {
     let world = vm.shared();
     stack.set_top(0);
+    stack.open_libraries();
     stack.push_globals();
     stack.push_table(0, 48);
     let (libraries, base) = (1, 2);
@@ -68,15 +70,9 @@ pub(super) fn install(stack: &mut Stack, vm: &Vm<World>) {
     stack.freeze(base);
     stack.set_safe_environment(base);
     world.kept.set(Some(kept));
+    stack.push_copy(base);
+    stack.set_globals();
     stack.set_top(0);
-}
-
-/// Makes the base the only globals. After the libraries were sealed, as that puts a table of its own there.
-pub(super) fn enclose(stack: &mut Stack, world: &World) {
-    if let Some(kept) = world.kept.get() {
-        stack.push_ref(kept.base);
-        stack.set_globals();
-    }
 }
 
 /// Sets a host function as a field of that name.

@@ -85,13 +85,11 @@ impl State {
             stage: StageId(0),
             hook: Hook::Load,
             line: 0,
+            strained: false,
         };
         let vm = Vm::new(bundle.hooks().memory, &host.deadline, world)
             .map_err(|text| first.returned(text))?;
         vm.enter(limit, |stack| sandbox::install(stack, &vm))
-            .map_err(|stop| first.stopped(&stop))?;
-        vm.seal().map_err(|text| first.returned(text))?;
-        vm.enter(limit, |stack| sandbox::enclose(stack, vm.shared()))
             .map_err(|stop| first.stopped(&stop))?;
         Ok(Self {
             vm,
@@ -114,6 +112,7 @@ impl State {
             stage,
             hook: Hook::Load,
             line: 0,
+            strained: false,
         };
         world.hook.set(Some(Hook::Load));
         world.stage.set(stage);

@@ -13,6 +13,8 @@ pub(super) struct Stop {
     pub(super) text: String,
     /// Innermost first.
     pub(super) frames: Vec<Frame>,
+    /// Bytes that the call took, or wanted, beyond what was in use before it; 0 if none were refused.
+    pub(super) taken: usize,
 }
 
 /// What ended a call.
@@ -20,7 +22,7 @@ pub(super) struct Stop {
 pub(super) enum Cause {
     /// An error was raised.
     Error,
-    /// No memory was left.
+    /// No memory was left, whether or not the script caught that.
     Memory,
     /// A panic in a host function.
     Panic,
@@ -30,8 +32,16 @@ pub(super) enum Cause {
 
 impl Stop {
     /// Of a call that ended with `status`; takes the error object off.
-    pub(super) fn of(stack: &mut Stack, status: i32, cut: bool, frames: Vec<Frame>) -> Self {
+    pub(super) fn of(
+        stack: &mut Stack,
+        status: i32,
+        cut: bool,
+        refused: Option<usize>,
+        frames: Vec<Frame>,
+    ) -> Self {
+        // What was refused memory says more than what came of it.
         let cause = match status {
+            _ if refused.is_some() => Cause::Memory,
             _ if cut => Cause::Time,
             ffi::LUA_ERRMEM => Cause::Memory,
             _ => Cause::Error,
@@ -44,7 +54,13 @@ impl Stop {
             cause,
             text,
             frames,
+            taken: refused.unwrap_or(0),
         }
+    }
+
+    /// Whether it was cut, which is not the script's word.
+    pub(super) fn is_cut(&self) -> bool {
+        matches!(self.cause, Cause::Memory | Cause::Time)
     }
 
     /// Of a call in which we failed.
@@ -53,6 +69,7 @@ impl Stop {
             cause: Cause::Panic,
             text: panic_text(panic),
             frames: Vec::new(),
+            taken: 0,
         }
     }
 }

@@ -9,6 +9,9 @@ mod compare;
 mod effects;
 mod options;
 
+#[cfg(test)]
+pub(super) use client::now;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -27,9 +30,10 @@ use super::raw::{Ref, Stack};
 use super::sandbox;
 use super::state::State;
 use super::value::{Kind, Raise};
-use super::world::{Host, LoadReason, LogRecord, Secrets, World};
-use super::{DeadlineHandle, secrets};
+use super::world::{Clocks, Host, LoadReason, LogRecord, Secrets, World};
+use super::{Breaker, DeadlineHandle, secrets};
 use crate::config;
+use crate::metrics::HookTable;
 use crate::pipeline::{Hook, HookError, StageId, TimerId};
 use crate::types::{Generation, NodeId, WorkerId};
 
@@ -174,6 +178,7 @@ fn run_cases(
         stage: StageId(0),
         hook: Hook::Load,
         line: 0,
+        strained: false,
     };
     let vm = &state.vm;
     let run = |body: &mut dyn FnMut(&mut Stack) -> Result<(), Raise>| -> Result<(), HookError> {
@@ -288,6 +293,12 @@ fn host(
             bench(|bench| client::subscribers(bench, channel)).unwrap_or(0)
         }),
         deadline: deadline.clone(),
+        breaker: Breaker::default(),
+        calls: HookTable::default(),
+        clocks: Clocks {
+            now: client::now,
+            cpu: || Duration::ZERO,
+        },
     }
 }
 

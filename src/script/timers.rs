@@ -24,7 +24,7 @@ impl LuaHooks {
         let result = self.call(&call, effects, |_| {}, &[], 0, |_, _, _| Ok(()));
         let cut = result
             .as_ref()
-            .is_err_and(|error| error.fault != Fault::Failed);
+            .is_err_and(|error| matches!(error.fault, Fault::MemoryCut | Fault::TimeCut));
         let again = timer.every.filter(|_| !cut);
         if cut {
             let world = self.world();

@@ -7,10 +7,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::api::Handle;
 use super::api::jwt::KeyCache;
 use super::api::timer::{Place, Timers};
+use super::breaker::Breaker;
 use super::commons::{Commons, Dictionary, Metric};
 use super::conn::Conns;
 use super::load::Bundle;
@@ -18,7 +20,8 @@ use super::raw::{Lent, Ref, Stack};
 use super::value::Raise;
 use super::watchdog::DeadlineHandle;
 use crate::config::Level;
-use crate::pipeline::{Effect, Effects, Hook, StageId, TimerId};
+use crate::metrics::HookTable;
+use crate::pipeline::{About, Effect, Effects, Hook, StageId, TimerId};
 use crate::types::{ChannelName, ConnId, Generation, NodeId, Origin, WorkerId};
 
 /// What a state is given of the process around it.
@@ -44,6 +47,21 @@ pub struct Host {
     pub subscribers: Arc<dyn Fn(&ChannelName) -> u64 + Send + Sync>,
     /// Stops what runs too long.
     pub deadline: DeadlineHandle,
+    /// What follows from that.
+    pub breaker: Breaker,
+    /// Where calls are counted.
+    pub calls: HookTable,
+    /// By which they are measured.
+    pub clocks: Clocks,
+}
+
+/// The clocks that calls are measured by.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    /// Quick to read.
+    pub now: fn() -> Instant,
+    /// CPU time of the calling thread: dear, and right on a busy machine too.
+    pub cpu: fn() -> Duration,
 }
 
 /// Where secrets come from: the name's bytes, or why there are none.
@@ -100,10 +118,8 @@ pub struct LogRecord {
     pub line: u32,
     /// In which hook.
     pub hook: Option<Hook>,
-    /// The connection's id.
-    pub conn: Option<String>,
-    /// Its user.
-    pub user: Option<String>,
+    /// For which connection, if for one.
+    pub about: Option<About>,
     /// Of the script.
     pub generation: Generation,
 }
@@ -124,6 +140,8 @@ pub(super) struct World {
     pub(super) conn: Cell<Option<(ConnId, Origin)>>,
     /// The memberships of that connection.
     pub(super) channels: Lent<Vec<ChannelName>>,
+    /// What the log says of it.
+    pub(super) about: Lent<Option<About>>,
     /// The connections that scripts know.
     pub(super) conns: RefCell<Conns>,
     /// Values that every state keeps.
@@ -194,6 +212,7 @@ impl World {
             timer: Cell::new(None),
             conn: Cell::new(None),
             channels: Lent::nothing(),
+            about: Lent::nothing(),
             conns: RefCell::default(),
             kept: Cell::new(None),
             modules: RefCell::default(),
@@ -273,7 +292,12 @@ impl World {
         fields: Vec<(String, String)>,
         (script, line): (String, u32),
     ) {
-        let conn = self.conn.get();
+        let mut about = self.about.ask().flatten();
+        if let (Some(about), Some((id, _))) = (&mut about, self.conn.get()) {
+            // An earlier stage may have said who it is, which the worker does not know yet.
+            let user = self.conns.borrow().user(id);
+            about.user = user.map(Into::into).or_else(|| about.user.take());
+        }
         (self.host.log)(LogRecord {
             level,
             text,
@@ -281,8 +305,7 @@ impl World {
             script,
             line,
             hook: self.hook.get(),
-            conn: conn.map(|(_, origin)| origin.to_string()),
-            user: conn.and_then(|(id, _)| self.conns.borrow().user(id)),
+            about,
             generation: self.host.generation,
         });
     }

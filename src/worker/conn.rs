@@ -9,7 +9,7 @@ use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use tokio::net::{TcpStream, UnixStream};
@@ -21,17 +21,15 @@ use super::message::Socket;
 use super::open::open;
 use super::reader::{self, Read, Reader};
 use super::remote::Remote;
+use super::signals::{heed, held, limits, unblock};
+use super::state::Spending;
 use super::{READ_BYTES, Worker, clock, secure};
-use crate::config::Config;
 use crate::tls::Failure;
 use crate::types::{ChannelName, Close, ConnId};
-use crate::wire::{Event, ProtocolError, Session, SessionLimits};
+use crate::wire::{Event, ProtocolError, Session};
 
 /// How long a connection that has ended may take to read its last bytes and to hang up.
 const LINGER: Duration = Duration::from_secs(1);
-
-/// How long the peer has for its close frame after ours (RFC 6455 §7.1.1 says a reasonable time).
-const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// What a connection may do in hooks before others have their turn.
 const HOOK_TURN: Duration = Duration::from_millis(5);
@@ -157,12 +155,7 @@ pub(super) async fn next(worker: &Worker, link: &Link, reading: &mut Reading) ->
             return Poll::Ready(Wake::Signals(signals));
         }
         link.register(cx);
-        if link.blocked.get() && link.writer.poll_ready(cx).is_ready() {
-            link.blocked.set(false);
-            secure::on_room(worker, link);
-            worker.state().mark_dirty(link.id);
-            worker.flush.wake();
-        }
+        unblock(worker, link, cx);
         let counts_bytes = {
             let state = worker.state();
             if state.is_held() {
@@ -266,6 +259,12 @@ async fn converse(
                 Handled::All => break,
                 Handled::Closed(close) => return close,
                 Handled::SomeLeft => again(worker).await,
+                Handled::Wait(until) => {
+                    worker.settle();
+                    if let Some(close) = Box::pin(held(worker, link, &mut session, until)).await {
+                        return close;
+                    }
+                }
             }
         }
         if let Some(at) = session.poll_timeout() {
@@ -279,25 +278,8 @@ async fn converse(
             Wake::End | Wake::Failed(_) => return Close::LOST,
             Wake::Read(bytes) => input = bytes,
             Wake::Signals(signals) => {
-                if signals.has(Signals::ABORT) {
-                    let asked = worker
-                        .state()
-                        .conns()
-                        .get(id)
-                        .and_then(|conn| conn.close.clone());
-                    return asked.map_or(Close::LOST, |close| Close {
-                        code: 1006,
-                        ..close
-                    });
-                }
-                if signals.has(Signals::LIMITS) {
-                    session.set_limits(limits(worker.state().config()));
-                }
-                if let Some(close) = link.take_close() {
-                    session.close(clock::now(), close);
-                }
-                if signals.has(Signals::SESSION_TIMEOUT) {
-                    session.handle_timeout(clock::now());
+                if let Some(close) = heed(worker, link, &mut session, signals) {
+                    return close;
                 }
             }
         }
@@ -309,17 +291,24 @@ enum Handled {
     Closed(Close),
     /// Hooks took so long that others come first.
     SomeLeft,
+    /// What is left is to be handled then.
+    Wait(Instant),
 }
 
 /// Gives the session's events to the state.
 fn handle(worker: &Worker, id: ConnId, session: &mut Session) -> Handled {
     let mut state = worker.state();
-    let start = clock::now();
+    let now = clock::now();
+    let mut spent = Duration::ZERO;
     while let Some(event) = session.poll_event() {
         match event {
             Event::Message(payload) => {
-                let asked = state.on_message(start, id, payload);
-                if asked && clock::now().saturating_duration_since(start) > HOOK_TURN {
+                let spending = state.on_message(now + spent, id, payload);
+                if let Spending::Wait(until) = spending {
+                    return Handled::Wait(until);
+                }
+                spent += spending.time();
+                if spent > HOOK_TURN {
                     drop(state);
                     worker.settle();
                     return Handled::SomeLeft;
@@ -386,16 +375,6 @@ fn begin(worker: &Worker, id: ConnId) -> Session {
         session.with_deflate()
     } else {
         session
-    }
-}
-
-/// What the configuration says about a connection's session.
-fn limits(config: &Config) -> SessionLimits {
-    SessionLimits {
-        message: config.limits.message,
-        ping_after: config.heartbeat.interval,
-        pong_within: config.heartbeat.timeout,
-        close_within: CLOSE_WITHIN,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::outbox::Outbox;
 use super::pace::Pace;
+use super::share::Meter;
 use super::state::V1;
 use crate::config::Route;
 use crate::pipeline::Peer;
@@ -41,6 +42,8 @@ pub struct Conn {
     pub outbox: Outbox,
     /// Whether it stands in the list of those to be written.
     pub dirty: bool,
+    /// What hooks have spent on it, if that was much.
+    pub meter: Option<Box<Meter>>,
     /// When it is closed with 4401, as seconds since 1970.
     pub expires: Option<f64>,
     /// The tick of the wheel at which that is looked at.

@@ -115,9 +115,10 @@ pub(super) async fn run(worker: Rc<Worker>) {
         }
         worker.settle();
         worker.state().sample();
-        if worker.state().has_script_timer_due(now) {
+        let timers_due = worker.state().has_script_timer_due(now);
+        if timers_due || worker.state().is_carrying() {
             more = true;
-            // Timers that are always due must not keep connections from being read.
+            // Timers that are always due must not keep connections from being read, nor data that follows a reload.
             tokio::task::yield_now().await;
         }
         if more {
@@ -158,6 +159,8 @@ impl Worker {
             Message::Accept(socket, ticket) => conn::accept(self, socket, ticket),
             Message::Answer(receipt, outcome) => self.state().on_answer(now, receipt, outcome),
             Message::Attach(socket, channel) => conn::attach(self, socket, &channel),
+            Message::Blame(blame, conn) => self.state().on_blame(blame, conn),
+            Message::Charge(conn, cost) => self.state().on_charge(now, conn, cost),
             Message::Deliver(list) => self.state().on_deliver(now, &list),
             Message::Discard(generation) => self.state().on_discard(generation),
             Message::Drain(over, close) => {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::inbox::Weight;
+use super::state::Blame;
 use crate::broker::home::Publish;
 use crate::broker::{Event, Recall, Recalled};
 use crate::config::Config;
 use crate::pipeline::{HookError, Hooks};
 use crate::types::{
-    ChannelName, Close, Generation, Outcome, Payload, Publication, Receipt, WorkerId,
+    ChannelName, Close, ConnId, Generation, Outcome, Payload, Publication, Receipt, WorkerId,
 };
 
 /// A socket that was accepted, not yet known to this worker's runtime.
@@ -71,6 +72,10 @@ pub enum Message {
     Recalled(Recalled),
     /// From the Redis thread.
     Redis(Event),
+    /// A connection here has sent something of a batch that was cut.
+    Blame(Blame, ConnId),
+    /// The same of a batch that was dear: its part of the cost.
+    Charge(ConnId, Duration),
     /// Build the next generation, and say whether it worked.
     Prepare(Box<Prepared>),
     /// From now on the prepared generation is the one; answered.

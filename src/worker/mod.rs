@@ -23,6 +23,8 @@ pub mod remote;
 mod report;
 pub mod run;
 mod secure;
+pub mod share;
+mod signals;
 pub mod state;
 pub mod turned_away;
 pub mod users;
@@ -221,7 +223,10 @@ impl Worker {
                         link.signal(link::Signals::LIMITS);
                     }
                 }
-                Output::Report(error) => self.reporter.borrow_mut().hook(clock::now(), &error),
+                Output::Report(generation, error) => {
+                    let mut reporter = self.reporter.borrow_mut();
+                    reporter.hook(clock::now(), generation, &error);
+                }
                 Output::SessionTimeout(id) => self.signal(id, link::Signals::SESSION_TIMEOUT),
             }
         }

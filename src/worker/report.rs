@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::log::{INTERVAL, Limiter};
 use crate::pipeline::{Fault, Hook, HookError};
+use crate::types::{ChannelName, Generation};
 
 /// What a worker says to the log.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ struct Failure {
 
 impl Reporter {
     /// A hook failed or was cut.
-    pub(super) fn hook(&mut self, now: Instant, error: &HookError) {
+    pub(super) fn hook(&mut self, now: Instant, generation: Generation, error: &HookError) {
         let failure = Failure {
             fault: error.fault,
             hook: error.hook,
@@ -39,6 +40,7 @@ impl Reporter {
             self.suppressed(now);
             return;
         };
+        let about = error.about.as_deref();
         let traceback = error
             .traceback
             .as_deref()
@@ -48,6 +50,12 @@ impl Reporter {
             event = event(error.fault),
             wsd_script = error.script.as_str(),
             wsd_line = error.line,
+            wsd_hook = error.hook.map(Hook::name),
+            wsd_generation = generation.0,
+            wsd_conn = about.map(|about| about.origin.to_string()),
+            wsd_remote = about.map(|about| &*about.ip).filter(|ip| !ip.is_empty()),
+            wsd_user = about.and_then(|about| about.user.as_deref()),
+            wsd_channel = about.and_then(|about| about.channel.as_ref()).map(ChannelName::as_str),
             "{error}{}{traceback}",
             more(untold)
         );
@@ -76,7 +84,7 @@ impl Reporter {
             };
             let hook = hook.map_or(String::new(), |hook| format!("{hook}: "));
             let what = match fault {
-                Fault::Failed => "failed again",
+                Fault::Failed | Fault::Rests => "failed again",
                 Fault::MemoryCut | Fault::TimeCut => "cut again",
             };
             tracing::error!(
@@ -100,7 +108,7 @@ impl Reporter {
 
 const fn event(fault: Fault) -> &'static str {
     match fault {
-        Fault::Failed => "script_failed",
+        Fault::Failed | Fault::Rests => "script_failed",
         Fault::MemoryCut | Fault::TimeCut => "script_cut",
     }
 }
@@ -132,10 +140,12 @@ mod tests {
             hook: None,
             text: "no".to_owned(),
             traceback: None,
+            about: None,
+            cut: None,
         };
-        reporter.hook(at(0), &error);
+        reporter.hook(at(0), Generation(1), &error);
         assert_eq!(reporter.poll_timeout(), None);
-        reporter.hook(at(5), &error);
+        reporter.hook(at(5), Generation(1), &error);
         assert_eq!(reporter.poll_timeout(), Some(at(65)));
         reporter.handle_timeout(at(64));
         assert!(reporter.failures.has_suppressed());

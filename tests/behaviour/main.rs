@@ -48,6 +48,7 @@ mod reload;
 mod routes;
 mod script;
 mod script_bounds;
+mod script_breaker;
 mod script_conn;
 mod service;
 mod slow_clients;

@@ -108,6 +108,8 @@ impl Rules {
             hook: Some(hook),
             text: "as asked".to_owned(),
             traceback: None,
+            about: None,
+            cut: None,
         }
     }
 

@@ -56,6 +56,17 @@ impl Stream {
         Self::Tcp(stream)
     }
 
+    /// Over TCP, from another address of the loopback network.
+    pub(crate) fn from(local: [u8; 4], address: SocketAddr) -> Self {
+        let kind = socket2::Type::STREAM;
+        let socket =
+            socket2::Socket::new(socket2::Domain::for_address(address), kind, None).unwrap();
+        socket.bind(&SocketAddr::from((local, 0)).into()).unwrap();
+        socket.connect(&address.into()).unwrap();
+        socket.set_tcp_nodelay(true).unwrap();
+        Self::Tcp(socket.into())
+    }
+
     /// Over TCP with a small receive buffer, so that who does not read is soon felt.
     pub(crate) fn narrow(address: SocketAddr) -> Self {
         let kind = socket2::Type::STREAM;

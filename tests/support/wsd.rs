@@ -122,6 +122,13 @@ impl Wsd {
         Client::open(Stream::tcp(self.address()), &Request::websocket(target))
     }
 
+    /// A client of that path whose address is `127.0.0.last`.
+    #[track_caller]
+    pub(crate) fn client_from(&self, last: u8, target: &str) -> Client {
+        let stream = Stream::from([127, 0, 0, last], self.address());
+        Client::open(stream, &Request::websocket(target))
+    }
+
     /// The answer to a handshake that is not expected to succeed.
     pub(crate) fn handshake(&self, request: &Request) -> Answer {
         Client::try_open(Stream::tcp(self.address()), request).answer
@@ -144,15 +151,19 @@ impl Wsd {
         self.status()["generation"].as_u64().unwrap()
     }
 
-    /// One series of `/metrics`, with its labels as they are printed; 0 if it is not there.
+    /// One series of `/metrics`, with its labels as they are printed, or the sum of all series of a name; 0 if there is none.
     pub(crate) fn metric(&self, series: &str) -> u64 {
         let answer = self.http("GET", "/metrics");
         assert_eq!(answer.status, 200, "{answer:?}");
-        let value = answer
-            .body
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        value.map_or(0, |value| value.trim().parse().unwrap())
+        let value = |line: &str| {
+            let rest = line.strip_prefix(series)?;
+            let value = match rest.strip_prefix('{') {
+                Some(labels) => labels.split_once("} ")?.1,
+                None => rest.strip_prefix(' ')?,
+            };
+            Some(value.trim().parse::<u64>().unwrap())
+        };
+        answer.body.lines().filter_map(value).sum()
     }
 
     /// Waits until so many publications have got their place.

@@ -30,6 +30,8 @@ pub struct Gather {
     pub stages: StagesId,
     /// The generation that handled the message.
     pub generation: Generation,
+    /// Calls for the sender's address get less time, as many were cut: nobody else's messages share that.
+    pub strained: bool,
 }
 
 /// A batch that is complete: `on_batch` is due.

@@ -36,6 +36,7 @@ fn publish(channel: &str, text: &str, gather: Option<Gather>) -> Publish {
 const GATHER: Gather = Gather {
     stages: StagesId::ALL,
     generation: Generation(1),
+    strained: false,
 };
 
 fn window(ms: u64, max_messages: usize, max_bytes: usize) -> PublishWindow {

@@ -4,7 +4,7 @@
 //! finds no memory ends it like any other error. A panic of ours passes through Luau's frames, which hold nothing that
 //! needs it, and is caught here; the state is then thrown away by whoever called.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use std::time::Duration;
 use mlua::ffi;
 
 use super::deadline::Seat;
+use super::memory::Ledger;
 use super::{Ref, Stack, frames};
 use crate::script::stop::Stop;
 use crate::script::value::Frame;
@@ -46,9 +47,11 @@ type Body<'a> = &'a mut dyn FnMut(&mut Stack);
 /// Runs `body` in `state` under the time limit.
 ///
 /// # Safety
-/// `state` must be the main state, live and idle or in a host function of ours, with `entry` kept in it.
+/// `state` must be the main state, live and idle or in a host function of ours, with `entry` kept in it; `ledger` must be
+/// its allocator's.
 pub(super) unsafe fn enter<R>(
     state: *mut ffi::lua_State,
+    ledger: &UnsafeCell<Ledger>,
     entry: Entry,
     seat: &Arc<Seat>,
     limit: Duration,
@@ -69,21 +72,31 @@ pub(super) unsafe fn enter<R>(
             running.seat = Some(Arc::clone(seat));
         }
     });
+    // SAFETY: the allocator alone looks at it besides, and does not run now.
+    let before = unsafe { &mut *ledger.get() }.begin();
     seat.begin(limit);
     // SAFETY: the caller's word.
     let status = catch_unwind(AssertUnwindSafe(|| unsafe {
         protected(state, entry, &raw mut step)
     }));
     let cut = seat.end();
+    // SAFETY: as before the call.
+    let refused = unsafe { &*ledger.get() }.end(before);
     DEPTH.set(DEPTH.get() - 1);
     let outcome = match status {
-        Ok(ffi::LUA_OK) if !cut => None,
+        Ok(ffi::LUA_OK) if !cut && refused.is_none() => None,
         Ok(status) => {
             let (at, raised) =
                 RUNNING.with_borrow_mut(|r| (r.cut.take(), std::mem::take(&mut r.error)));
             // SAFETY: the call has returned, so this is the frame below it.
             let mut stack = unsafe { Stack::new(state) };
-            Some(Stop::of(&mut stack, status, cut, at.unwrap_or(raised)))
+            Some(Stop::of(
+                &mut stack,
+                status,
+                cut,
+                refused,
+                at.unwrap_or(raised),
+            ))
         }
         Err(panic) => Some(Stop::panic(&*panic)),
     };

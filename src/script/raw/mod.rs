@@ -1,9 +1,9 @@
 //! Everything that touches a Lua state by hand.
 //!
 //! [`Vm`] owns a state; [`Vm::enter`] is the only way to run something in it; [`Stack`] is what runs there sees of it.
-//! The rest of `script/` builds on these without unsafe code. mlua makes the state, counts its memory and compiles; its
-//! calls are not used, as each of them is protected by itself once there is a memory limit, which costs a hook's call as
-//! much again. mlua is pinned, as its insides are what this stands on.
+//! The rest of `script/` builds on these without unsafe code. mlua brings Luau and its compiler, nothing else: each of its
+//! calls is protected by itself once there is a memory limit, which costs a hook's call as much again, and its states
+//! forget that a request for memory was refused. mlua is pinned, as the functions under it are what this stands on.
 
 #![expect(
     unsafe_code,
@@ -12,19 +12,21 @@
 
 mod call;
 mod deadline;
+mod memory;
 mod stack;
 
-use std::cell::Cell;
+use std::cell::{Cell, UnsafeCell};
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mlua::{Lua, LuaOptions, StdLib, ffi};
+use mlua::ffi;
 
 pub(in crate::script) use call::expired;
 pub(in crate::script) use deadline::Seat;
+use memory::Ledger;
 pub(in crate::script) use stack::{Ref, Stack};
 
 use crate::script::compile::prepare;
@@ -36,42 +38,55 @@ use crate::script::watchdog::DeadlineHandle;
 pub(in crate::script) struct Vm<T: 'static> {
     /// Leaves before the state goes.
     seat: Arc<Seat>,
-    lua: Lua,
-    state: *mut ffi::lua_State,
+    state: State,
     entry: call::Entry,
     /// Host functions hold a pointer to it: goes after the state.
     shared: Rc<T>,
 }
 
+/// A state by itself. It has no thread: whoever owns it may use it.
+struct State {
+    state: *mut ffi::lua_State,
+    /// Held by the allocator: goes after the state.
+    ledger: Box<UnsafeCell<Ledger>>,
+}
+
+// SAFETY: Luau's states have no thread of their own, and the owner of this is the only one who knows the pointers.
+unsafe impl Send for State {}
+
 /// A host function: takes its arguments from place 1 on, pushes its results and says how many.
 pub(in crate::script) type HostFunction<T> = fn(&mut Stack, &T) -> Result<i32, Raise>;
 
 impl<T> Vm<T> {
-    /// A state with Luau's libraries in its globals.
+    /// A state without anything in its globals.
     pub(in crate::script) fn new(
         memory: usize,
         deadline: &DeadlineHandle,
         shared: Rc<T>,
     ) -> Result<Self, String> {
         prepare();
-        let lua = Lua::new_with(StdLib::ALL_SAFE, LuaOptions::default())
-            .map_err(|error| error.to_string())?;
-        let state = lua.state();
+        let ledger = Box::new(UnsafeCell::new(Ledger::new(usize::MAX)));
+        // SAFETY: the ledger stays where it is as long as the state.
+        let state = unsafe { ffi::lua_newstate(memory::allocate, ledger.get().cast()) };
+        let state = State { state, ledger };
+        if state.state.is_null() {
+            return Err("no memory for a Lua state".into());
+        }
         // SAFETY: a new, idle state.
-        let mut stack = unsafe { Stack::new(state) };
+        let mut stack = unsafe { Stack::new(state.state) };
         let mut keep = |function: ffi::lua_CFunction| {
             // SAFETY: there is no memory limit yet, so nothing raises.
-            unsafe { ffi::lua_pushcclosurek(state, function, c"wsd".as_ptr(), 0, None) };
+            unsafe { ffi::lua_pushcclosurek(stack.state(), function, c"wsd".as_ptr(), 0, None) };
             stack.keep()
         };
         let entry = call::Entry {
             run: keep(call::run),
             handler: keep(call::handler),
         };
-        lua.set_memory_limit(memory)
-            .map_err(|error| error.to_string())?;
+        // SAFETY: no call is running, so nobody else looks at it.
+        unsafe { &mut *state.ledger.get() }.limit(memory);
         // SAFETY: the state is live.
-        let callbacks = unsafe { ffi::lua_callbacks(state) };
+        let callbacks = unsafe { ffi::lua_callbacks(state.state) };
         // SAFETY: the field is a nullable pointer to a function, and lives as long as the state.
         let slot = deadline::Slot(unsafe { &raw mut (*callbacks).interrupt }.cast());
         let interrupt: unsafe extern "C-unwind" fn(*mut ffi::lua_State, c_int) = call::interrupt;
@@ -80,7 +95,6 @@ impl<T> Vm<T> {
         deadline.watch(&seat);
         Ok(Self {
             seat,
-            lua,
             state,
             entry,
             shared,
@@ -96,7 +110,16 @@ impl<T> Vm<T> {
         body: impl FnOnce(&mut Stack) -> R,
     ) -> Result<R, Stop> {
         // SAFETY: the state is ours and live. `Vm` is not handed to host functions, so it is idle.
-        unsafe { call::enter(self.state, self.entry, &self.seat, limit, body) }
+        unsafe {
+            call::enter(
+                self.state.state,
+                &self.state.ledger,
+                self.entry,
+                &self.seat,
+                limit,
+                body,
+            )
+        }
     }
 
     /// Replaces the topmost value by a function that scripts can call; the value is its [`Stack::original`].
@@ -120,11 +143,6 @@ impl<T> Vm<T> {
         }
     }
 
-    /// Makes the libraries and the metatable of strings constant.
-    pub(in crate::script) fn seal(&self) -> Result<(), String> {
-        self.lua.sandbox(true).map_err(|error| error.to_string())
-    }
-
     /// What host functions share.
     pub(in crate::script) fn shared(&self) -> &Rc<T> {
         &self.shared
@@ -132,21 +150,45 @@ impl<T> Vm<T> {
 
     /// Bytes that the state uses.
     pub(in crate::script) fn memory(&self) -> usize {
-        self.lua.used_memory()
+        // SAFETY: the allocator alone writes to it, and does not run now.
+        unsafe { &*self.state.ledger.get() }.used()
     }
 
     /// Frees what nothing refers to; 5 to 30 ms for 64 MiB.
     pub(in crate::script) fn collect(&self) {
-        // The only error is one of a finalizer, and Luau has none.
-        drop(self.lua.gc_collect());
+        // SAFETY: the state is ours and live; Luau has no finalizers that could raise.
+        unsafe { ffi::lua_gc(self.state.state, ffi::LUA_GCCOLLECT, 0) };
     }
 }
 
 impl<T> Drop for Vm<T> {
     fn drop(&mut self) {
         self.seat.leave();
+        if self.memory() > CLOSE_AT_ONCE {
+            let empty = State {
+                state: std::ptr::null_mut(),
+                ledger: Box::new(UnsafeCell::new(Ledger::new(0))),
+            };
+            let state = std::mem::replace(&mut self.state, empty);
+            // If there can be no thread for it, it is closed here, as what could not be moved is dropped.
+            let _ = std::thread::Builder::new()
+                .name("lua-close".into())
+                .spawn(move || drop(state));
+        }
     }
 }
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if !self.state.is_null() {
+            // SAFETY: ours, live, and nothing runs in it.
+            unsafe { ffi::lua_close(self.state) };
+        }
+    }
+}
+
+/// Bytes of a state that are given back in less than a millisecond; the connections of a worker need not wait for more.
+const CLOSE_AT_ONCE: usize = 1 << 20;
 
 /// What Lua calls for every host function.
 unsafe extern "C-unwind" fn host<T: 'static>(state: *mut ffi::lua_State) -> c_int {

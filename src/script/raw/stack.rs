@@ -316,6 +316,35 @@ impl Stack {
         super::frames(self.state, 1)
     }
 
+    /// Puts those of Luau's libraries that do not reach outside into the state's globals, and makes the metatable of
+    /// strings constant.
+    pub(in crate::script) fn open_libraries(&mut self) {
+        let libraries: [(&CStr, ffi::lua_CFunction); 9] = [
+            (c"", ffi::luaopen_base),
+            (c"bit32", ffi::luaopen_bit32),
+            (c"buffer", ffi::luaopen_buffer),
+            (c"coroutine", ffi::luaopen_coroutine),
+            (c"math", ffi::luaopen_math),
+            (c"os", ffi::luaopen_os),
+            (c"string", ffi::luaopen_string),
+            (c"table", ffi::luaopen_table),
+            (c"utf8", ffi::luaopen_utf8),
+        ];
+        for (name, open) in libraries {
+            // SAFETY: a push grows the stack or raises.
+            unsafe { ffi::lua_pushcclosurek(self.state, open, name.as_ptr(), 0, None) };
+            self.push_bytes(name.to_bytes());
+            self.call(1, 0);
+        }
+        let top = self.top();
+        self.push_bytes(b"");
+        // SAFETY: the value is a string.
+        if unsafe { ffi::lua_getmetatable(self.state, -1) } != 0 {
+            self.freeze(top + 2);
+        }
+        self.set_top(top);
+    }
+
     /// Pushes the state's globals.
     pub(in crate::script) fn push_globals(&mut self) {
         // SAFETY: the pseudo-index of the globals is valid in every frame.

@@ -199,7 +199,7 @@ fn ask<R>(
     clippy::disallowed_methods,
     reason = "a tool that tells people how long their hooks take"
 )]
-pub(super) fn now() -> std::time::Instant {
+pub(in crate::script) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 

@@ -114,7 +114,14 @@ fn logs_carry_place_connection_and_fields() {
     );
     let field = |k: &str, v: &str| (k.to_owned(), v.to_owned());
     assert_eq!(record.fields, [field("n", "5"), field("ok", "true")]);
-    assert_eq!(record.conn.as_deref(), Some("000000000abc-1-3-1"));
+    assert_eq!(
+        record
+            .about
+            .as_ref()
+            .map(|about| about.origin.to_string())
+            .as_deref(),
+        Some("000000000abc-1-3-1")
+    );
     assert_eq!(
         (record.hook, record.generation),
         (Some(Hook::Message), Generation(7))

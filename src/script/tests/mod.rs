@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use super::{Bundle, DeadlineHandle, Host, LoadReason, LogRecord, build};
+use super::{Breaker, Bundle, Clocks, DeadlineHandle, Host, LoadReason, LogRecord, build};
 use crate::config;
+use crate::metrics::HookTable;
 use crate::pipeline::{
     BatchItem, BatchOutput, Change, ConnectVerdict, Effect, Effects, HookError, Hooks, Peer,
     StageId, Verdict, Who,
@@ -102,6 +103,12 @@ pub(super) fn host(records: &Records, hooks: &config::Hooks) -> Host {
         commons: Arc::default(),
         subscribers: Arc::new(|channel| channel.as_str().len() as u64),
         deadline: DEADLINE.clone(),
+        breaker: Breaker::default(),
+        calls: HookTable::default(),
+        clocks: Clocks {
+            now: super::testing::now,
+            cpu: || Duration::ZERO,
+        },
     }
 }
 

@@ -11,10 +11,11 @@ use super::super::outbox::Outbox;
 use super::super::remote::Remote;
 use super::super::run::Run;
 use super::super::wheel::Timer;
-use super::{Output, State, current, mark};
+use super::asking::{Spending, ask_for};
+use super::{Output, State, mark};
 use crate::broker::home::{Gather, Publish};
 use crate::config::Route;
-use crate::pipeline::{Admission, Effect, Hook, MessageOutcome, Peer, Who};
+use crate::pipeline::{Admission, Effect, Effects, Hook, MessageOutcome, Peer, Pipeline, Who};
 use crate::protocol::SUBPROTOCOL;
 use crate::types::{ChannelName, Close, ConnId, Payload, StagesId};
 use crate::wire::{Refusal, Upgrade, handshake};
@@ -96,6 +97,7 @@ impl State {
             phase: Phase::Open,
             outbox,
             dirty: false,
+            meter: None,
             expires: None,
             expire_tick: None,
             opened: now,
@@ -143,6 +145,7 @@ impl State {
             phase: Phase::Open,
             outbox: Outbox::default(),
             dirty: false,
+            meter: None,
             expires: None,
             expire_tick: None,
             opened: now,
@@ -160,31 +163,34 @@ impl State {
         id
     }
 
-    /// A client sent a message. Returns whether a hook was asked, which takes time.
-    pub fn on_message(&mut self, now: Instant, id: ConnId, payload: Payload) -> bool {
+    /// A client sent a message. Returns whether a hook was asked, which takes time, and when the next may follow.
+    pub fn on_message(&mut self, now: Instant, id: ConnId, payload: Payload) -> Spending {
         if self.config.limits.messages_per_second != 0 && !self.keeps_pace(now, id) {
-            return false;
+            return Spending::Nothing;
         }
         let Some(conn) = self.conns.get(id) else {
-            return false;
+            return Spending::Nothing;
         };
         if conn.phase == Phase::Closing || conn.internal {
-            return false;
+            return Spending::Nothing;
         }
         self.metrics.messages_received.inc();
         if conn.v1.is_some() {
-            return self.on_command(now, id, &payload);
+            self.begin_spending(id);
+            self.on_command(now, id, &payload);
+            return self.end_spending(now, id);
         }
         if !conn.route.publish {
             self.metrics.dropped_route.inc();
-            return false;
+            return Spending::Nothing;
         }
-        let channel = conn.peer.channel.clone();
         let (stages, echo) = (conn.route.hooks, conn.route.echo);
-        let (asks, outcome) = self.ask_message(now, id, channel, payload);
+        let channel = conn.peer.channel.clone();
+        self.begin_spending(id);
+        let outcome = self.ask_message(now, id, channel, payload);
         match outcome {
             MessageOutcome::Publish(Some(channel), payload) => {
-                let gather = self.gather(stages);
+                let gather = self.gather_from(stages, id);
                 let sender = Some(self.place.origin(id));
                 self.publish(
                     now,
@@ -202,17 +208,27 @@ impl State {
             MessageOutcome::Dropped => self.metrics.dropped_hook.inc(),
             MessageOutcome::Failed => self.metrics.dropped_error.inc(),
         }
-        asks
+        self.end_spending(now, id)
     }
 
     /// Whose `on_batch` sees a message of such a route; `None` if no script has one.
     pub(super) fn gather(&mut self, stages: StagesId) -> Option<Gather> {
         let generation = self.generations.number();
-        let pipeline = current(&mut self.generations);
+        let pipeline = self.generations.current();
         pipeline.has(stages, Hook::Batch).then(|| Gather {
             stages: pipeline.canonical(stages),
             generation,
+            strained: false,
         })
+    }
+
+    /// The same for a message of a connection.
+    pub(super) fn gather_from(&mut self, stages: StagesId, id: ConnId) -> Option<Gather> {
+        let gather = self.gather(stages)?;
+        let hooks = self.generations.current().hooks();
+        let peer = self.conns.get(id).map(|conn| &conn.peer);
+        let strained = peer.is_some_and(|peer| hooks.is_strained(&peer.ip));
+        Some(Gather { strained, ..gather })
     }
 
     /// Asks for the end of a connection: what was sent to it before still goes out.
@@ -237,21 +253,14 @@ impl State {
                 conn.phase = Phase::Closing;
             }
             self.leave_all(now, id);
-            if let Some(conn) = self.conns.get(id) {
-                let stages = conn.route.hooks;
-                let pipeline = current(&mut self.generations);
-                if pipeline.has(stages, Hook::Disconnect) {
-                    self.metrics.hook_calls.inc();
-                    let channels = || self.hub.channels_of(id).cloned().collect();
-                    let who = Who {
-                        conn: id,
-                        peer: &conn.peer,
-                        channels: &channels,
-                    };
-                    pipeline.disconnect(stages, who, close, &mut self.effects);
-                    self.finish_call(now);
-                }
-            }
+            self.ask(
+                now,
+                id,
+                Hook::Disconnect,
+                |pipeline, stages, who, effects| {
+                    pipeline.disconnect(stages, who, close, effects);
+                },
+            );
         } else {
             self.leave_silently(now, id);
         }
@@ -313,25 +322,17 @@ impl State {
         peer: &mut Peer,
         route: &Route,
         upgrade: &Upgrade,
-    ) -> Result<Asked, Refusal> {
-        let generation = self.generations.number();
+    ) -> Result<Wishes, Refusal> {
         let mut protocol = default_protocol(&upgrade.protocols);
-        let pipeline = current(&mut self.generations);
-        if !pipeline.has(route.hooks, Hook::Connect) {
-            return Ok(Asked {
+        let asked = self.ask_coming(id, peer, route, Hook::Connect, |pipeline, who, effects| {
+            pipeline.connect(route.hooks, who, upgrade, effects)
+        });
+        let Some((admission, mut effects)) = asked else {
+            return Ok(Wishes {
                 protocol,
                 effects: Vec::new(),
             });
-        }
-        self.metrics.hook_calls.inc();
-        let who = Who {
-            conn: id,
-            peer,
-            channels: &Vec::new,
         };
-        let admission = pipeline.connect(route.hooks, who, upgrade, &mut self.effects);
-        self.collect_reports(generation);
-        let mut effects = self.effects.take();
         let refusal = match admission {
             Admission::Granted(()) => {
                 effects.retain(|effect| match effect {
@@ -349,7 +350,7 @@ impl State {
                     }
                     _ => true,
                 });
-                return Ok(Asked { protocol, effects });
+                return Ok(Wishes { protocol, effects });
             }
             Admission::Refused(answer) => {
                 self.metrics.refused_hook.inc();
@@ -378,20 +379,17 @@ impl State {
         route: &Route,
         channel: ChannelName,
     ) -> Result<(ChannelName, Vec<Effect>), Refusal> {
-        let generation = self.generations.number();
-        let pipeline = current(&mut self.generations);
-        if !pipeline.has(route.hooks, Hook::Subscribe) {
-            return Ok((channel, Vec::new()));
-        }
-        self.metrics.hook_calls.inc();
-        let who = Who {
-            conn: id,
+        let wanted = channel.clone();
+        let asked = self.ask_coming(
+            id,
             peer,
-            channels: &Vec::new,
+            route,
+            Hook::Subscribe,
+            |pipeline, who, effects| pipeline.subscribe(route.hooks, who, wanted, effects),
+        );
+        let Some((admission, effects)) = asked else {
+            return Ok((channel, Vec::new()));
         };
-        let admission = pipeline.subscribe(route.hooks, who, channel, &mut self.effects);
-        self.collect_reports(generation);
-        let effects = self.effects.take();
         let refusal = match admission {
             Admission::Granted(channel) => return Ok((channel, effects)),
             Admission::Refused(()) => {
@@ -406,13 +404,35 @@ impl State {
         self.apply_publishes(now, effects);
         Err(refusal)
     }
+
+    /// Asks a hook for a connection whose handshake is not answered; what it asked for is returned.
+    fn ask_coming<R>(
+        &mut self,
+        id: ConnId,
+        peer: &Peer,
+        route: &Route,
+        hook: Hook,
+        call: impl FnOnce(&mut Pipeline, Who<'_>, &mut Effects) -> R,
+    ) -> Option<(R, Vec<Effect>)> {
+        let who = Who {
+            conn: id,
+            peer,
+            channels: &Vec::new,
+        };
+        let (generations, effects) = (&mut self.generations, &mut self.effects);
+        let result = ask_for(generations, effects, who, route.hooks, hook, call)?;
+        let generation = self.generations.number();
+        let reports = self.collect_reports(generation);
+        self.tell(generation, reports);
+        Some((result, self.effects.take()))
+    }
 }
 
 /// An empty ping (RFC 6455 §5.5.2).
 const PING: &[u8] = &[0x89, 0];
 
 /// What `on_connect` left.
-struct Asked {
+struct Wishes {
     protocol: Option<String>,
     effects: Vec<Effect>,
 }

@@ -5,11 +5,11 @@
 use std::time::Instant;
 
 use super::super::conns::{Conn, Phase};
+use super::State;
 use super::feed::Asked;
-use super::{State, current};
 use crate::broker::home::Publish;
 use crate::broker::{Ask, LinkStatus};
-use crate::pipeline::{Admission, Hook, MessageOutcome, Who};
+use crate::pipeline::{Admission, MessageOutcome};
 use crate::protocol::{self, BadCommand, Code, Command, Id, Reply, Request};
 use crate::types::{ChannelName, ConnId, Kind, Outcome, Payload, Position, Receipt, Ticket};
 
@@ -23,12 +23,12 @@ pub struct V1 {
 }
 
 impl State {
-    /// A `wsd.v1` client sent a message. Returns whether a hook was asked, which takes time.
-    pub(super) fn on_command(&mut self, now: Instant, id: ConnId, payload: &Payload) -> bool {
+    /// A `wsd.v1` client sent a message.
+    pub(super) fn on_command(&mut self, now: Instant, id: ConnId, payload: &Payload) {
         if payload.kind == Kind::Binary {
             let reason = "a command is a JSON object in a text frame";
             self.refuse(now, id, None, Code::BadRequest, reason);
-            return false;
+            return;
         }
         let Request { id: name, command } = match protocol::parse(&payload.data) {
             Ok(request) => request,
@@ -38,26 +38,24 @@ impl State {
                 reason,
             }) => {
                 self.refuse(now, id, name.as_ref(), code, &reason);
-                return false;
+                return;
             }
         };
         match command {
             Command::Ping => {
                 self.reply(now, id, &Reply::Pong, name.as_ref());
-                false
             }
             Command::Publish { channel, payload } => {
-                self.command_publish(now, id, name, channel, payload)
+                self.command_publish(now, id, name, channel, payload);
             }
             Command::Subscribe { channel, since } => {
-                self.command_subscribe(now, id, name, channel, since)
+                self.command_subscribe(now, id, name, channel, since);
             }
             Command::Unsubscribe { channel } => {
-                self.command_unsubscribe(now, id, name.as_ref(), &channel)
+                self.command_unsubscribe(now, id, name.as_ref(), &channel);
             }
             Command::History { channel, limit } => {
                 self.command_history(now, id, name, channel, limit);
-                false
             }
         }
     }
@@ -128,25 +126,26 @@ impl State {
         name: Option<Id>,
         channel: ChannelName,
         payload: Payload,
-    ) -> bool {
+    ) {
         let Some(conn) = self.conns.get(id) else {
-            return false;
+            return;
         };
         if !conn.route.publish {
             self.metrics.dropped_route.inc();
             let reason = "clients of this route may not publish";
             self.refuse(now, id, name.as_ref(), Code::NotAllowed, reason);
-            return false;
+            return;
         }
         if !self.may_name(id, conn, &channel) {
-            return self.refuse_channel(now, id, name.as_ref(), &channel);
+            self.refuse_channel(now, id, name.as_ref(), &channel);
+            return;
         }
         let (stages, echo) = (conn.route.hooks, conn.route.echo);
-        let (asked, outcome) = self.ask_message(now, id, Some(channel), payload);
+        let outcome = self.ask_message(now, id, Some(channel), payload);
         match outcome {
             MessageOutcome::Publish(Some(channel), payload) => {
                 let ticket = self.ticket(name);
-                let gather = self.gather(stages);
+                let gather = self.gather_from(stages, id);
                 let publish = Publish {
                     channel,
                     payload,
@@ -168,7 +167,6 @@ impl State {
                 self.refuse(now, id, name.as_ref(), Code::Unavailable, reason);
             }
         }
-        asked
     }
 
     /// A name for a publish, under which its answer finds the client's own.
@@ -186,53 +184,53 @@ impl State {
         name: Option<Id>,
         channel: ChannelName,
         since: Option<Position>,
-    ) -> bool {
+    ) {
         let Some(conn) = self.conns.get(id) else {
-            return false;
+            return;
         };
         if !self.may_name(id, conn, &channel) {
-            return self.refuse_channel(now, id, name.as_ref(), &channel);
+            self.refuse_channel(now, id, name.as_ref(), &channel);
+            return;
         }
         if self.home.status() == LinkStatus::Down {
             let reason = "the broker is away";
             self.refuse(now, id, name.as_ref(), Code::Unavailable, reason);
-            return false;
+            return;
         }
         let ask = since.map_or(Ask::Newest(0), Ask::Since);
         if self.hub.is_member(id, &channel) {
             self.begin_feed(now, id, &channel, ask, Some(name));
-            return false;
+            return;
         }
-        let (asked, admission) = self.ask_subscribe(now, id, channel);
+        let admission = self.ask_subscribe(now, id, channel);
         let channel = match admission {
             Admission::Granted(channel) => channel,
             Admission::Refused(()) => {
                 self.metrics.subscribe_refused.inc();
                 let reason = "a hook refused the subscription";
                 self.refuse(now, id, name.as_ref(), Code::NotAllowed, reason);
-                return asked;
+                return;
             }
             Admission::Failed => {
                 self.metrics.subscribe_refused.inc();
                 let reason = "a hook failed";
                 self.refuse(now, id, name.as_ref(), Code::Unavailable, reason);
-                return asked;
+                return;
             }
         };
         if self.is_closing(id) {
-            return asked;
+            return;
         }
         let most = self.config.limits.subscriptions;
         if !self.hub.is_member(id, &channel) && self.hub.count_of(id) >= most {
             self.metrics.subscribe_refused.inc();
             let reason = format!("at most {most} subscriptions of one connection");
             self.refuse(now, id, name.as_ref(), Code::TooMany, &reason);
-            return asked;
+            return;
         }
         self.give_channel(id, &channel);
         self.join(now, id, &channel);
         self.begin_feed(now, id, &channel, ask, Some(name));
-        asked
     }
 
     fn command_unsubscribe(
@@ -241,15 +239,14 @@ impl State {
         id: ConnId,
         name: Option<&Id>,
         channel: &ChannelName,
-    ) -> bool {
+    ) {
         if !self.hub.is_member(id, channel) {
             let reason = format!("there is no subscription to {channel}");
             self.refuse(now, id, name, Code::NotSubscribed, &reason);
-            return false;
+            return;
         }
         self.leave(now, id, channel);
         self.reply(now, id, &Reply::Unsubscribed { channel }, name);
-        true
     }
 
     fn command_history(
@@ -302,10 +299,9 @@ impl State {
         id: ConnId,
         name: Option<&Id>,
         channel: &ChannelName,
-    ) -> bool {
+    ) {
         let reason = format!("channel {channel} is not for this connection");
         self.refuse(now, id, name, Code::NotAllowed, &reason);
-        false
     }
 
     /// A hook gives the connection a channel: from now on its commands may name it.
@@ -319,61 +315,6 @@ impl State {
             }
             v1.given.push(channel.clone());
         }
-    }
-
-    /// Asks `on_message`. Returns also whether a hook was asked.
-    pub(super) fn ask_message(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        channel: Option<ChannelName>,
-        payload: Payload,
-    ) -> (bool, MessageOutcome) {
-        let Some(conn) = self.conns.get(id) else {
-            return (false, MessageOutcome::Publish(channel, payload));
-        };
-        let stages = conn.route.hooks;
-        let pipeline = current(&mut self.generations);
-        if !pipeline.has(stages, Hook::Message) {
-            return (false, MessageOutcome::Publish(channel, payload));
-        }
-        self.metrics.hook_calls.inc();
-        let channels = || self.hub.channels_of(id).cloned().collect();
-        let who = Who {
-            conn: id,
-            peer: &conn.peer,
-            channels: &channels,
-        };
-        let outcome = pipeline.message(stages, who, channel, payload, &mut self.effects);
-        self.finish_call(now);
-        (true, outcome)
-    }
-
-    /// Asks `on_subscribe` of an accepted connection. Returns also whether a hook was asked.
-    pub(super) fn ask_subscribe(
-        &mut self,
-        now: Instant,
-        id: ConnId,
-        channel: ChannelName,
-    ) -> (bool, Admission<ChannelName, ()>) {
-        let Some(conn) = self.conns.get(id) else {
-            return (false, Admission::Refused(()));
-        };
-        let stages = conn.route.hooks;
-        let pipeline = current(&mut self.generations);
-        if !pipeline.has(stages, Hook::Subscribe) {
-            return (false, Admission::Granted(channel));
-        }
-        self.metrics.hook_calls.inc();
-        let channels = || self.hub.channels_of(id).cloned().collect();
-        let who = Who {
-            conn: id,
-            peer: &conn.peer,
-            channels: &channels,
-        };
-        let admission = pipeline.subscribe(stages, who, channel, &mut self.effects);
-        self.finish_call(now);
-        (true, admission)
     }
 
     pub(super) fn is_closing(&self, id: ConnId) -> bool {

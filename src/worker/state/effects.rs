@@ -16,7 +16,11 @@ const MAX_DEPTH: u32 = 8;
 impl State {
     /// A call of the generation in force has returned: takes its reports, carries out its effects.
     pub(super) fn finish_call(&mut self, now: Instant) {
-        self.collect_reports(self.generations.number());
+        let generation = self.generations.number();
+        let reports = self.collect_reports(generation);
+        if !reports.is_empty() {
+            self.tell(generation, reports);
+        }
         if !self.effects.is_empty() {
             let effects = self.effects.take();
             self.apply(now, effects);

@@ -2,11 +2,13 @@
 //!
 //! [pure] The shell says what happened with `on_*` and then does what [`State::poll_output`], [`State::take_outbound`]
 //! and [`State::take_commands`] ask. It is borrowed for the length of one call, never across an `.await`. Split by input:
-//! `client.rs` what a connection does, `limits.rs` how much of it, `subscribe.rs` joining and leaving, `publish.rs` a
-//! message's way to its channel's home and through it, `delivery.rs` from there to the outboxes, `feed.rs` what was kept for
-//! who comes back, `command.rs` what `wsd.v1` clients ask for, `effects.rs` what hooks asked for, `timers.rs` what time
-//! brings, `reload.rs` the generations. The shell is `worker/conn.rs` and `worker/flush.rs`.
+//! `client.rs` what a connection does, `limits.rs` how much of it, `asking.rs` how hooks are asked, `subscribe.rs` joining
+//! and leaving, `publish.rs` a message's way to its channel's home and through it, `delivery.rs` from there to the
+//! outboxes, `feed.rs` what was kept for who comes back, `command.rs` what `wsd.v1` clients ask for, `effects.rs` what
+//! hooks asked for, `timers.rs` what time brings, `reload.rs` the generations. The shell is `worker/conn.rs` and
+//! `worker/flush.rs`.
 
+mod asking;
 mod client;
 mod command;
 mod delivery;
@@ -22,6 +24,7 @@ mod subscribe;
 mod timers;
 mod users;
 
+pub use asking::{Blame, Spending};
 pub use client::Accepted;
 pub use command::V1;
 pub use generations::Generations;
@@ -29,7 +32,7 @@ pub use generations::Generations;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::conns::{Conn, ConnTable, Phase};
 use super::inbox::Inbox;
@@ -42,7 +45,7 @@ use crate::broker::home::Home;
 use crate::config::Config;
 use crate::hub::{ChannelSlot, Hub, SubscriberCounts};
 use crate::metrics::WorkerMetrics;
-use crate::pipeline::{Effects, HookError, Pipeline};
+use crate::pipeline::{Effects, HookError};
 use crate::protocol::Id;
 use crate::types::{
     ChannelName, Close, ConnId, Generation, NameHash, NodeId, Origin, Ticket, WorkerId,
@@ -63,8 +66,8 @@ pub enum Output {
     HandshakeTimeout(ConnId),
     /// Gives every session the configuration's limits.
     Limits,
-    /// Says what a hook did wrong.
-    Report(HookError),
+    /// Says what a hook of that generation did wrong.
+    Report(Generation, HookError),
     /// The session's timer is due.
     SessionTimeout(ConnId),
 }
@@ -147,6 +150,12 @@ pub struct State {
     effects: Effects,
     /// How deep effects have caused effects: a hook that subscribes in `on_subscribe`.
     depth: u32,
+    /// What hooks took for what is being handled.
+    spent: Duration,
+    /// That is measured in CPU time.
+    by_cpu: bool,
+    /// The last batch was dear.
+    dear_batches: bool,
     /// A run grew so large that it should be written before the turn ends.
     flush_now: bool,
     /// Bytes in all outboxes.
@@ -201,6 +210,9 @@ impl State {
             commands: Vec::new(),
             effects: Effects::default(),
             depth: 0,
+            spent: Duration::ZERO,
+            by_cpu: false,
+            dear_batches: false,
             flush_now: false,
             queued_bytes: 0,
             drain: Vec::new(),
@@ -229,6 +241,13 @@ impl State {
         }
         self.flush_now = false;
         self.outbound_bytes = 0;
+        self.generations.carry(CARRIED_A_TURN);
+    }
+
+    /// Whether data of connections is still on its way to the generation in force.
+    #[must_use]
+    pub const fn is_carrying(&self) -> bool {
+        self.generations.is_carrying()
     }
 
     /// So much more waits for other workers. Much of it is handed over at once: only then is seen that they are full.
@@ -396,29 +415,10 @@ impl State {
             .hook_memory_bytes
             .set(self.generations.current().hooks().memory() as u64);
     }
-
-    /// Takes over the failures that a pipeline reports.
-    fn collect_reports(&mut self, generation: Generation) {
-        let pipeline = self.generations.of(generation);
-        let reports = pipeline.take_reports();
-        if !reports.is_empty() {
-            // A memory error has the scripts loaded anew, and their `on_load` may have asked for something.
-            for effect in pipeline.hooks().take_loaded().take() {
-                // Only a call that asks for more than one may is refused, and that one was not.
-                let _ = self.effects.push(effect);
-            }
-        }
-        for report in reports {
-            match report.fault {
-                crate::pipeline::Fault::Failed => self.metrics.hook_errors.inc(),
-                crate::pipeline::Fault::MemoryCut | crate::pipeline::Fault::TimeCut => {
-                    self.metrics.hook_cuts.inc();
-                }
-            }
-            self.outputs.push_back(Output::Report(report));
-        }
-    }
 }
+
+/// Connections whose data follows its generation in a turn: about half a millisecond.
+const CARRIED_A_TURN: usize = 500;
 
 /// Bytes for other workers that may gather in a turn.
 const OUTBOUND_BYTES: usize = 1 << 20;
@@ -429,9 +429,4 @@ fn mark(dirty: &mut Vec<ConnId>, id: ConnId, conn: &mut Conn) {
         conn.dirty = true;
         dirty.push(id);
     }
-}
-
-/// The pipeline that is current, by a path that leaves the rest of the state free to be borrowed.
-fn current(generations: &mut Generations) -> &mut Pipeline {
-    generations.current()
 }

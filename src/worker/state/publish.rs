@@ -115,10 +115,28 @@ impl State {
         let count = items.len();
         let senders = senders(&items);
         let receipts: Vec<Receipt> = items.iter().filter_map(BatchItem::receipt).collect();
-        self.metrics.hook_calls.inc();
+        let by_clients_only = items.iter().all(|item| item.sender.is_some());
+        let before = std::mem::take(&mut self.spent);
         let pipeline = self.generations.of(gather.generation);
+        if gather.strained {
+            pipeline.hooks().strain(true);
+        }
+        if self.dear_batches {
+            pipeline.hooks().measure_cpu(true);
+        }
         let outcome = pipeline.batch(gather.stages, &channel, items, &mut self.effects);
-        self.collect_reports(gather.generation);
+        if gather.strained {
+            pipeline.hooks().strain(false);
+        }
+        if self.dear_batches {
+            pipeline.hooks().measure_cpu(self.by_cpu);
+        }
+        let reports = self.collect_reports(gather.generation);
+        if !reports.is_empty() {
+            self.tell_batch(gather.generation, reports, &senders, by_clients_only);
+        }
+        let cost = std::mem::replace(&mut self.spent, before);
+        self.charge_batch(now, cost, count, &senders);
         let effects = self.effects.take();
         self.apply(now, effects);
         match outcome {

@@ -23,15 +23,15 @@ impl State {
         self.generations.discard(generation);
     }
 
-    /// The next generation comes into force: `conn.data` is carried over, new limits and policies hold at once.
+    /// The next generation comes into force: new limits and policies hold at once, `conn.data` follows.
     pub fn on_switch(&mut self, now: Instant, generation: Generation, config: Arc<Config>) {
-        let Some((old, new)) = self.generations.switch(generation) else {
+        if !self.generations.switch(generation, self.conns.ids()) {
             return;
-        };
-        for id in self.conns.ids() {
-            if let Some(data) = old.hooks().export_data(id) {
-                new.hooks().import_data(id, data);
-            }
+        }
+        self.by_cpu = false;
+        let (old, new) = (&self.config, &config);
+        if old.limits.message != new.limits.message || old.heartbeat != new.heartbeat {
+            self.outputs.push_back(Output::Limits);
         }
         self.config = config;
         for (slot, name) in self.hub.channels() {
@@ -41,7 +41,6 @@ impl State {
         }
         let config = Arc::clone(&self.config);
         self.home.set_bounds(|channel| config.keep(channel));
-        self.outputs.push_back(Output::Limits);
         self.script_timers = ScriptTimers::default();
         self.on_live_generation(now);
     }

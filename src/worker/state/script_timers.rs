@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::{State, current};
+use super::State;
 use crate::pipeline::TimerId;
 
 /// What is to run.
@@ -40,8 +40,7 @@ impl State {
             return;
         };
         self.script_timers.queue.remove(&(due, id));
-        self.metrics.hook_calls.inc();
-        let again = current(&mut self.generations).timer(id, &mut self.effects);
+        let again = self.generations.current().timer(id, &mut self.effects);
         self.script_timers.ran = again.map(|after| (id, after));
         self.finish_call(now);
     }

@@ -9,10 +9,10 @@ use super::super::conns::Phase;
 use super::super::message::{Interest, Message};
 use super::super::wheel::Timer;
 use super::delivery::Local;
-use super::{State, current, mark};
+use super::{State, mark};
 use crate::broker::Ask;
 use crate::hub::{ChannelSlot, Joined, Left};
-use crate::pipeline::{Admission, Hook, Who};
+use crate::pipeline::{Admission, Hook};
 use crate::types::{ChannelName, ConnId};
 
 /// How long the answer to the handshake waits until the subscription is live (SPEC §4).
@@ -37,8 +37,7 @@ impl State {
             self.metrics.subscribe_refused.inc();
             return;
         }
-        let (_, admission) = self.ask_subscribe(now, id, channel);
-        let Admission::Granted(channel) = admission else {
+        let Admission::Granted(channel) = self.ask_subscribe(now, id, channel) else {
             self.metrics.subscribe_refused.inc();
             return;
         };
@@ -199,22 +198,14 @@ impl State {
     }
 
     fn tell_unsubscribed(&mut self, now: Instant, id: ConnId, channel: &ChannelName) {
-        let Some(conn) = self.conns.get(id) else {
-            return;
-        };
-        let stages = conn.route.hooks;
-        let pipeline = current(&mut self.generations);
-        if pipeline.has(stages, Hook::Unsubscribe) {
-            self.metrics.hook_calls.inc();
-            let channels = || self.hub.channels_of(id).cloned().collect();
-            let who = Who {
-                conn: id,
-                peer: &conn.peer,
-                channels: &channels,
-            };
-            pipeline.unsubscribe(stages, who, channel, &mut self.effects);
-            self.finish_call(now);
-        }
+        self.ask(
+            now,
+            id,
+            Hook::Unsubscribe,
+            |pipeline, stages, who, effects| {
+                pipeline.unsubscribe(stages, who, channel, effects);
+            },
+        );
     }
 
     fn after_leaving(&mut self, now: Instant, id: ConnId, left: &Left) {
