@@ -30,7 +30,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("metrics", &["types"]),
     // A level higher than its neighbours: it needs the token and the routes.
     ("metrics/http", &["types", "config", "metrics"]),
-    ("broker", &["types", "config", "metrics"]),
+    // `tls` for a Redis that is reached over it.
+    ("broker", &["types", "config", "metrics", "tls"]),
     ("log", &["config"]),
     ("systemd", &[]),
     // `wire` for `Upgrade` alone.

@@ -15,6 +15,8 @@ pub enum BrokerUrl {
     Memory,
     /// `redis://[user[:password]@]host[:port][/db]`; user and password are moved to [`super::Broker`].
     Redis {
+        /// `rediss://`: over TLS.
+        tls: bool,
         /// A name or an address.
         host: String,
         /// 6379 if none is given.
@@ -31,14 +33,16 @@ impl fmt::Display for BrokerUrl {
         match self {
             Self::Memory => f.write_str("memory:"),
             Self::Redis {
+                tls,
                 host,
                 port,
                 database,
             } => {
+                let s = if *tls { "s" } else { "" };
                 if host.contains(':') {
-                    write!(f, "redis://[{host}]:{port}")?;
+                    write!(f, "redis{s}://[{host}]:{port}")?;
                 } else {
-                    write!(f, "redis://{host}:{port}")?;
+                    write!(f, "redis{s}://{host}:{port}")?;
                 }
                 if *database == 0 {
                     Ok(())
@@ -74,7 +78,7 @@ pub(super) enum UrlError {
     Host,
     #[error("must be memory: and nothing after it")]
     Memory,
-    #[error("{0} is not built in yet; use memory:, redis:// or redis+unix://")]
+    #[error("{0} is not built in yet; use memory:, redis://, rediss:// or redis+unix://")]
     NotBuilt(&'static str),
     #[error(
         "the path of the socket must begin with a slash, as in redis+unix:///run/redis/redis.sock"
@@ -118,9 +122,12 @@ pub(super) fn parse(text: &str) -> Result<ParsedUrl, UrlError> {
             Ok(alone(BrokerUrl::RedisUnix(PathBuf::from(path))))
         };
     }
-    text.strip_prefix("redis://")
-        .ok_or(UrlError::Scheme)
-        .and_then(redis)
+    let (scheme, rest) = text.split_once("://").ok_or(UrlError::Scheme)?;
+    match scheme {
+        "redis" => redis(rest, false),
+        "rediss" => redis(rest, true),
+        _ => Err(UrlError::Scheme),
+    }
 }
 
 /// The URL with what may be a password replaced, for messages.
@@ -136,8 +143,8 @@ pub(super) fn redacted(text: &str) -> String {
     }
 }
 
-/// Everything after `redis://`.
-fn redis(rest: &str) -> Result<ParsedUrl, UrlError> {
+/// Everything after `redis://`, or `rediss://` with `tls`.
+fn redis(rest: &str, tls: bool) -> Result<ParsedUrl, UrlError> {
     // The last `@` ends the user and the password, wherever it stands: else a password that was not encoded would turn
     // up as a host's name or a database in messages.
     let (user_info, location) = match rest.rsplit_once('@') {
@@ -172,6 +179,7 @@ fn redis(rest: &str) -> Result<ParsedUrl, UrlError> {
     };
     Ok(ParsedUrl {
         url: BrokerUrl::Redis {
+            tls,
             host,
             port,
             database,
@@ -230,6 +238,8 @@ mod tests {
             ("redis://10.0.0.5:6380/3", "redis://10.0.0.5:6380/3", "", ""),
             ("redis://[::1]:6380", "redis://[::1]:6380", "", ""),
             ("redis://[::1]", "redis://[::1]:6379", "", ""),
+            ("rediss://ann:x@h/2", "rediss://h:6379/2", "ann", "x"),
+            ("rediss://[::1]:6380", "rediss://[::1]:6380", "", ""),
             ("redis://ann@h", "redis://h:6379", "ann", ""),
             ("redis://ann:p%40ss@h", "redis://h:6379", "ann", "p@ss"),
             ("redis://:secret@h/1", "redis://h:6379/1", "", "secret"),
@@ -275,8 +285,8 @@ mod tests {
             assert_eq!(parse(text), Err(error), "{text}");
         }
         assert!(matches!(
-            parse("rediss://h"),
-            Err(UrlError::NotBuilt("rediss://"))
+            parse("redis+cluster://h"),
+            Err(UrlError::NotBuilt("redis+cluster://"))
         ));
         assert_eq!(redacted("redis://u:pa/s@s@h:0"), "redis://***@h:0");
         assert_eq!(redacted("u:p@h"), "***@h");

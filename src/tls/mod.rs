@@ -2,7 +2,7 @@
 //!
 //! Knows nothing of configuration, sockets or workers. `identity.rs` turns the two files into something that can serve,
 //! or says what is wrong with them; `config` calls it, so that a bad certificate is a problem of the file like any other.
-//! `tunnel.rs` is the server's side of one connection; `worker` moves its bytes.
+//! `tunnel.rs` is the server's side of one connection; `worker` moves its bytes. `trust.rs` is for wsd as a client, of Redis.
 //!
 //! # Why rustls' unbuffered interface
 //!
@@ -13,7 +13,9 @@
 mod identity;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod tunnel;
 
 pub use identity::{CertificateError, Identity, KeyError, Moment, Validity};
+pub use trust::{TrustError, client, explain};
 pub use tunnel::{Failure, MOST_PLAIN, MOST_SEALED, Progress, Tunnel};

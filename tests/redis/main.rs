@@ -25,6 +25,7 @@
 use std::rc::Rc;
 
 use support::redis::Redis;
+use support::tls::Authority;
 use support::{Site, Wsd};
 
 #[path = "../support/mod.rs"]
@@ -52,6 +53,7 @@ mod slow_clients;
 mod moved;
 mod outage;
 mod plain;
+mod secure;
 mod two_nodes;
 
 /// The broker of these tests: a Redis, of one node's own or shared by several.
@@ -65,6 +67,13 @@ impl TestBroker {
     /// Starts a Redis.
     pub(crate) fn start() -> Self {
         let redis = Rc::new(Redis::start());
+        let config = format!("[broker]\nurl = \"{}\"\n", redis.url());
+        Self { redis, config }
+    }
+
+    /// Starts a Redis with TLS.
+    pub(crate) fn start_with_tls(authority: &Authority) -> Self {
+        let redis = Rc::new(Redis::start_with_tls(authority, &["127.0.0.1"]));
         let config = format!("[broker]\nurl = \"{}\"\n", redis.url());
         Self { redis, config }
     }

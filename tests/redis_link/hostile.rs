@@ -144,6 +144,7 @@ fn something_else_than_redis_is_named() {
     });
     let mut config = Server::start(&[]).config();
     config.url = BrokerUrl::Redis {
+        tls: false,
         host: "localhost".to_owned(),
         port: address.port(),
         database: 0,

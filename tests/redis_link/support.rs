@@ -150,6 +150,7 @@ impl Server {
     pub(crate) fn config(&self) -> Broker {
         Broker {
             url: BrokerUrl::Redis {
+                tls: false,
                 host: "127.0.0.1".to_owned(),
                 port: self.port,
                 database: 0,

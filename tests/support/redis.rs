@@ -1,13 +1,15 @@
 //! A Redis of the test's own: on a free port, in a fresh directory, without persistence; can be killed, stopped and started.
 //!
-//! Spoken to with `redis-cli`, as an operator would.
+//! With TLS or without. Spoken to with `redis-cli`, as an operator would.
 
 use std::cell::RefCell;
+use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
+use super::tls::Authority;
 use super::{DEADLINE, TempDir, eventually, signal};
 
 /// A Redis that runs, or was killed.
@@ -15,27 +17,52 @@ use super::{DEADLINE, TempDir, eventually, signal};
 pub(crate) struct Redis {
     dir: TempDir,
     port: u16,
+    /// It speaks TLS alone, with what stands in its directory.
+    tls: bool,
     child: RefCell<Child>,
 }
 
 impl Redis {
     /// Starts one and waits until it answers.
     pub(crate) fn start() -> Self {
+        Self::start_in(TempDir::new(), false)
+    }
+
+    /// The same with TLS and a certificate of that authority for these names.
+    pub(crate) fn start_with_tls(authority: &Authority, names: &[&str]) -> Self {
         let dir = TempDir::new();
+        let issued = authority.issue_for(names, None);
+        authority.write_root(&dir.path().join("root.pem"));
+        fs::write(dir.path().join("cert.pem"), issued.certificate).unwrap();
+        fs::write(dir.path().join("key.pem"), issued.key).unwrap();
+        Self::start_in(dir, true)
+    }
+
+    fn start_in(dir: TempDir, tls: bool) -> Self {
         // Free a moment ago; the kernel does not give it to somebody else right away.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         drop(listener);
-        let child = spawn(&dir, port);
-        let child = RefCell::new(child);
-        let redis = Self { dir, port, child };
+        let child = RefCell::new(spawn(&dir, port, tls));
+        let redis = Self {
+            dir,
+            port,
+            tls,
+            child,
+        };
         redis.wait();
         redis
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// As `broker.url` has it.
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        let s = if self.tls { "s" } else { "" };
+        format!("redis{s}://127.0.0.1:{}", self.port)
     }
 
     /// The URL of its Unix socket.
@@ -52,7 +79,7 @@ impl Redis {
 
     /// Starts it again, empty, on the same port.
     pub(crate) fn start_again(&self) {
-        *self.child.borrow_mut() = spawn(&self.dir, self.port);
+        *self.child.borrow_mut() = spawn(&self.dir, self.port, self.tls);
         self.wait();
     }
 
@@ -119,7 +146,12 @@ impl Redis {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new("redis-cli");
-        command.args(["-p", &self.port.to_string()]).args(args);
+        command.args(["-p", &self.port.to_string()]);
+        if self.tls {
+            command.args(["--tls", "--cacert"]);
+            command.arg(self.dir.path().join("root.pem"));
+        }
+        command.args(args);
         command
     }
 
@@ -165,10 +197,33 @@ impl Drop for RedisSubscriber {
     }
 }
 
-fn spawn(dir: &TempDir, port: u16) -> Child {
+fn spawn(dir: &TempDir, port: u16, tls: bool) -> Child {
     let socket = dir.path().join("redis.sock");
-    Command::new("redis-server")
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+    let mut command = Command::new("redis-server");
+    let port = port.to_string();
+    if tls {
+        command.args([
+            "--port",
+            "0",
+            "--tls-port",
+            &port,
+            "--tls-auth-clients",
+            "no",
+        ]);
+        for (option, file) in [
+            ("cert", "cert.pem"),
+            ("key", "key.pem"),
+            ("ca-cert", "root.pem"),
+        ] {
+            command
+                .arg(format!("--tls-{option}-file"))
+                .arg(dir.path().join(file));
+        }
+    } else {
+        command.args(["--port", &port]);
+    }
+    command
+        .args(["--bind", "127.0.0.1"])
         .args(["--save", "", "--appendonly", "no"])
         .arg("--dir")
         .arg(dir.path())

@@ -52,12 +52,17 @@ impl Authority {
 
     /// For localhost and 127.0.0.1, with the root in the chain.
     pub(crate) fn issue(&self) -> Issued {
-        self.issue_until(None)
+        self.issue_for(&["localhost", "127.0.0.1"], None)
     }
 
     /// The same, valid until so long before or after now.
     pub(crate) fn issue_until(&self, until: Option<(bool, Duration)>) -> Issued {
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.issue_for(&["localhost", "127.0.0.1"], until)
+    }
+
+    /// For other names.
+    pub(crate) fn issue_for(&self, names: &[&str], until: Option<(bool, Duration)>) -> Issued {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params
             .distinguished_name

@@ -260,6 +260,8 @@ fn launch(site: &Site) -> (Child, Receiver<String>) {
     let mut child = binary()
         .args(["run", "-c"])
         .arg(site.config())
+        // Whom a node trusts is the test's to say.
+        .env("SSL_CERT_FILE", site.path("trust.pem"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

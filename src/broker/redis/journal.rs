@@ -272,6 +272,7 @@ mod tests {
     fn an_outage_is_two_lines_however_many_tries_it_takes() {
         let config = Broker {
             url: BrokerUrl::Redis {
+                tls: false,
                 host: "10.0.0.5".to_owned(),
                 port: 6379,
                 database: 0,

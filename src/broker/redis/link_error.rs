@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::resp::RespError;
 use super::text;
+use crate::tls;
 
 /// Why there is no link.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +31,9 @@ pub(super) enum LinkError {
     /// No sign of life.
     #[error("no answer for {}", text::duration(*.0))]
     Silent(Duration),
+    /// Its certificate is not the right one, or it speaks no TLS.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// It took too long to get there.
     #[error("no connection within {}", text::duration(*.0))]
     Slow(Duration),
@@ -37,7 +41,9 @@ pub(super) enum LinkError {
 
 impl From<io::Error> for LinkError {
     fn from(error: io::Error) -> Self {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
         match error.kind() {
+            _ if tls.is_some() => Self::Tls(tls.map_or_else(String::new, tls::explain)),
             io::ErrorKind::UnexpectedEof => Self::Closed,
             _ => Self::Io(error),
         }

@@ -1,7 +1,7 @@
 //! A socket to Redis, from its address to the end of the handshake.
 //!
 //! `thread.rs` makes two of them, one for each link. The handshake is ours for both, so that there is one text for each
-//! thing that can be wrong with it. TLS would be a third kind of [`Stream`].
+//! thing that can be wrong with it.
 
 use std::io;
 use std::pin::Pin;
@@ -10,8 +10,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::config::{Broker, BrokerUrl};
+use crate::tls;
 use crate::types::NodeId;
 
 use super::link_error::{LinkError, code};
@@ -20,6 +24,8 @@ use super::resp::{self, Reply};
 /// From the name to the end of the handshake. Redis answers in milliseconds; when it is busy for longer than this, it is
 /// as good as away.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Of that for the handshake of TLS, so that it can be named as what takes so long.
+const TLS_TIMEOUT: Duration = Duration::from_secs(4);
 /// TCP keepalive: after so long without traffic, so often. PING finds a dead peer earlier; this is for a thread that hangs.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -29,6 +35,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 #[derive(Debug)]
 pub(super) enum Stream {
     Tcp(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
     Unix(UnixStream),
 }
 
@@ -65,21 +72,45 @@ async fn dial(url: &BrokerUrl) -> Result<Stream, LinkError> {
         BrokerUrl::Memory => Err(LinkError::Refused(
             "broker.url is \"memory:\", which is not in Redis".to_owned(),
         )),
-        BrokerUrl::Redis { host, port, .. } => {
-            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            for address in tokio::net::lookup_host((host.as_str(), *port)).await? {
-                match TcpStream::connect(address).await {
-                    Ok(stream) => {
-                        tune(&stream)?;
-                        return Ok(Stream::Tcp(stream));
-                    }
-                    Err(error) => last = error,
-                }
+        BrokerUrl::Redis {
+            tls, host, port, ..
+        } => {
+            let stream = dial_tcp(host, *port).await?;
+            if *tls {
+                secure(stream, host).await
+            } else {
+                Ok(Stream::Tcp(stream))
             }
-            Err(last.into())
         }
         BrokerUrl::RedisUnix(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
     }
+}
+
+async fn dial_tcp(host: &str, port: u16) -> Result<TcpStream, LinkError> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in tokio::net::lookup_host((host, port)).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                tune(&stream)?;
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last.into())
+}
+
+/// TLS, with a certificate for that name or address.
+async fn secure(stream: TcpStream, host: &str) -> Result<Stream, LinkError> {
+    let client = tls::client().map_err(|error| LinkError::Tls(error.to_string()))?;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|_| LinkError::Tls(format!("no certificate can be for \"{host}\"")))?;
+    let handshake = TlsConnector::from(client).connect(name, stream);
+    // A Redis without TLS waits for the end of what it takes for a line.
+    let stream = tokio::time::timeout(TLS_TIMEOUT, handshake)
+        .await
+        .map_err(|_| LinkError::Tls("no answer; does it speak TLS?".to_owned()))??;
+    Ok(Stream::Tls(Box::new(stream)))
 }
 
 fn tune(stream: &TcpStream) -> io::Result<()> {
@@ -203,6 +234,15 @@ fn head(out: &mut Vec<u8>, kind: u8, number: usize) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Writes what TLS holds back since the socket was full; nobody else asks for it. Who owns the link polls it to read all
+/// the time, so the rest goes when there is room.
+fn push(stream: &mut TlsStream<TcpStream>, cx: &mut Context<'_>) -> io::Result<()> {
+    match Pin::new(stream).poll_flush(cx) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Ok(()),
+    }
+}
+
 impl AsyncRead for Stream {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -211,6 +251,10 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => {
+                push(stream, cx)?;
+                Pin::new(stream).poll_read(cx, buf)
+            }
             Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
@@ -224,6 +268,11 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => {
+                let written = Pin::new(&mut *stream).poll_write(cx, buf);
+                push(stream, cx)?;
+                written
+            }
             Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
@@ -231,6 +280,7 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
             Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
@@ -238,6 +288,7 @@ impl AsyncWrite for Stream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }

@@ -49,11 +49,7 @@ const WRONG: &[(&str, &str, &str)] = &[
         "\"http://x\"",
         "must begin with memory:, redis://",
     ),
-    (
-        "broker.url",
-        "\"rediss://x\"",
-        "rediss:// is not built in yet",
-    ),
+    ("broker.url", "\"rediss://\"", "has no host"),
     (
         "broker.url",
         "\"redis+sentinel://x/y\"",
