@@ -10,7 +10,7 @@ use crate::floor::{Fault, Flavour};
 #[derive(Debug, Parser)]
 #[command(name = "scripts/bench")]
 pub(crate) struct Arguments {
-    /// Scenarios (see --list), or all, echo, fanout, hooks, redis.
+    /// Scenarios (see --list), or all, echo, fanout, hooks, redis, scale.
     #[arg(default_value = "all")]
     pub(crate) scenarios: Vec<String>,
     /// How often each is run; the servers take turns, the table has medians.
@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// Workers of wsd, instead of the scenario's own; several take turns: 1,2.
     #[arg(long, value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: Vec<u32>,
+    /// Other people's servers that take turns with wsd: all, or some of --list's; got from their registries if missing.
+    #[arg(long, value_name = "NAME,…", num_args = 0..=1, require_equals = true, default_missing_value = "all", value_delimiter = ',')]
+    pub(crate) peers: Vec<String>,
     /// Write everything that was measured as JSON too; "-" is standard output, then without the tables.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -50,6 +53,9 @@ pub(crate) struct Arguments {
     /// Serve as a floor (this program starts itself so).
     #[arg(long, hide = true, requires = "port")]
     pub(crate) floor: Option<Flavour>,
+    /// Serve over tokio-tungstenite (this program starts itself so).
+    #[arg(long, hide = true, requires = "port")]
+    pub(crate) tungstenite: bool,
     /// Where the floor listens.
     #[arg(long, hide = true)]
     pub(crate) port: Option<u16>,

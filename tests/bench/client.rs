@@ -291,6 +291,7 @@ const READ_MAX: usize = 65_536;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-// RFC 6455 §1.3: its own example. A fixed key saves the generator a hash a connection.
-const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+/// RFC 6455 §1.3: its own example. A fixed key saves the generator a hash a connection.
+pub(crate) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// The answer to `KEY`.
+pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";

@@ -105,7 +105,7 @@ impl Crowd {
                     next: 0,
                 }
             }
-            Pace::Idle => {}
+            Pace::Idle | Pace::Scale(_) => {}
         }
     }
 

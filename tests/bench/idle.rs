@@ -37,30 +37,30 @@ pub(crate) struct Sample {
     reason = "the idle time is measured by this process's clock"
 )]
 pub(crate) fn run(scenario: &Scenario, server: &mut Running, time: Duration) -> io::Result<Sample> {
-    let pid = server.pid();
+    let pids = server.pids()?;
     let mut first = Crowd::new(scenario)?;
     first.connect([server.address(); 2], WARM_UP)?;
     first.publish_one_each()?;
     first.leave()?;
-    let start = settle(pid)?;
+    let start = measure::settled_bytes(&pids)?;
 
     let mut crowd = Crowd::new(scenario)?;
-    let before = measure::cpu_nanos(pid)?;
+    let before = measure::sum(&pids, measure::cpu_nanos)?;
     crowd.connect([server.address(); 2], scenario.connections())?;
-    let handshakes = measure::cpu_nanos(pid)? - before;
-    let settled = settle(pid)?;
+    let handshakes = measure::sum(&pids, measure::cpu_nanos)? - before;
+    let settled = measure::settled_bytes(&pids)?;
 
-    let (began, before) = (Instant::now(), measure::cpu_nanos(pid)?);
+    let (began, before) = (Instant::now(), measure::sum(&pids, measure::cpu_nanos)?);
     crowd.run_until(began + time)?;
-    let rested = measure::cpu_nanos(pid)? - before;
+    let rested = measure::sum(&pids, measure::cpu_nanos)? - before;
     let elapsed = began.elapsed();
     server.check_alive()?;
 
     crowd.publish_one_each()?;
-    let spoken = settle(pid)?;
+    let spoken = measure::settled_bytes(&pids)?;
     let faults = crowd.verdict();
     crowd.leave()?;
-    let left = settle(pid)?;
+    let left = measure::settled_bytes(&pids)?;
     server.check_alive()?;
 
     let connections = f64::from(scenario.connections());
@@ -74,26 +74,6 @@ pub(crate) fn run(scenario: &Scenario, server: &mut Running, time: Duration) -> 
         resting: rested as f64 / 1e9 / elapsed.as_secs_f64() * 100.0,
         faults,
     })
-}
-
-/// Waits until the server's memory has not changed for half a second, at most five, and gives it.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "waits for another process to come to rest"
-)]
-fn settle(pid: u32) -> io::Result<u64> {
-    let deadline = Instant::now() + Duration::from_secs(5);
-    let mut since = Instant::now();
-    let mut bytes = measure::resident_bytes(pid)?;
-    while Instant::now() < deadline && since.elapsed() < Duration::from_millis(500) {
-        std::thread::sleep(Duration::from_millis(50));
-        let now = measure::resident_bytes(pid)?;
-        if now != bytes {
-            bytes = now;
-            since = Instant::now();
-        }
-    }
-    Ok(bytes)
 }
 
 /// How many connections come and go first.

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::client::{Client, Seat};
 use crate::floor::{Fault, Flavour};
+use crate::measure;
+use crate::peers::Peer;
 use crate::redis::Redis;
 use crate::scenario::Scenario;
 use crate::sys;
@@ -26,10 +28,12 @@ pub(crate) enum Server {
     Command(String),
     /// A floor.
     Floor(Flavour, Option<Fault>),
+    /// A server of somebody else's.
+    Peer(&'static Peer),
 }
 
 impl Server {
-    fn command(&self, config: &Path, port: u16) -> io::Result<Command> {
+    fn command(&self, config: &Path, port: u16, directory: &Path) -> io::Result<Command> {
         match self {
             Self::Wsd(path) => {
                 let mut command = Command::new(path);
@@ -59,6 +63,7 @@ impl Server {
                 }
                 Ok(command)
             }
+            Self::Peer(peer) => peer.command(port, directory),
         }
     }
 }
@@ -86,6 +91,7 @@ impl Contender {
             Server::Command(_) => "server",
             Server::Floor(Flavour::Write, _) => "floor-write",
             Server::Floor(Flavour::Coalesce, _) => "floor-coalesce",
+            Server::Peer(peer) => peer.name,
         };
         Self {
             name: name.to_owned(),
@@ -155,7 +161,7 @@ impl Running {
         let directory = fresh_directory()?;
         let port = free_port()?;
         let config = contender.write(&directory, port, broker)?;
-        let mut command = contender.server.command(&config, port)?;
+        let mut command = contender.server.command(&config, port, &directory)?;
         let output = File::create(directory.join("output"))?;
         command.env("RUNTIME_DIRECTORY", &directory);
         // What a service manager told this process is not meant for the child.
@@ -199,14 +205,13 @@ impl Running {
         self.others.last().map_or(self.address, |node| node.address)
     }
 
-    /// The process ids of all nodes.
-    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
-        std::iter::once(self.pid()).chain(self.others.iter().map(Self::pid))
-    }
-
-    /// Its process id, of several nodes the first one's.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// The process ids of all nodes and of what they have started.
+    pub(crate) fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut found = measure::tree(self.child.id())?;
+        for node in &self.others {
+            found.extend(node.pids()?);
+        }
+        Ok(found)
     }
 
     /// Fails with the last of its output if it or another node has ended by itself.

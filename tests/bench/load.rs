@@ -41,7 +41,8 @@ pub(crate) struct Sample {
     reason = "a run's ends are moments of this process's clock"
 )]
 pub(crate) fn run(scenario: &Scenario, server: &mut Running, time: Duration) -> io::Result<Sample> {
-    let resident = measure::resident_bytes(server.pid())?;
+    let pids = server.pids()?;
+    let resident = measure::sum(&pids, measure::resident_bytes)?;
     let mut crowd = Crowd::new(scenario)?;
     let addresses = [server.address(), server.last_address()];
     crowd.connect(addresses, scenario.connections())?;
@@ -51,11 +52,11 @@ pub(crate) fn run(scenario: &Scenario, server: &mut Running, time: Duration) -> 
     server.check_alive()?;
 
     crowd.begin_latencies();
-    let before = Reading::take(server, &crowd)?;
+    let before = Reading::take(&pids, &crowd)?;
     crowd.run_until(Instant::now() + time)?;
-    let after = Reading::take(server, &crowd)?;
+    let after = Reading::take(&pids, &crowd)?;
     let mut latencies = crowd.end_latencies();
-    let peak = measure::peak_bytes(server.pid())?;
+    let peak = measure::sum(&pids, measure::peak_bytes)?;
 
     crowd.drain()?;
     server.check_alive()?;
@@ -105,14 +106,11 @@ struct Reading {
 
 impl Reading {
     #[expect(clippy::disallowed_methods, reason = "an end of the measured time")]
-    fn take(server: &Running, crowd: &Crowd) -> io::Result<Self> {
+    fn take(pids: &[u32], crowd: &Crowd) -> io::Result<Self> {
         Ok(Self {
             at: Instant::now(),
-            server: server
-                .pids()
-                .map(measure::cpu_nanos)
-                .sum::<io::Result<_>>()?,
-            workers: measure::threads_nanos(server.pid(), "worker-")?,
+            server: measure::sum(pids, measure::cpu_nanos)?,
+            workers: measure::threads_nanos(pids.first().copied().unwrap_or_default(), "worker-")?,
             generator: measure::cpu_nanos(std::process::id())?,
             delivered: crowd.delivered(),
         })

@@ -24,18 +24,14 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This one, now.
-    pub(crate) fn here() -> io::Result<Self> {
+    /// This one, now, and the command line that measures it.
+    pub(crate) fn here(command: String) -> io::Result<Self> {
         let memory = fs::read_to_string("/proc/meminfo")?;
         let kib: u64 = field(&memory, "MemTotal")
             .and_then(|text| text.split(' ').next()?.parse().ok())
             .unwrap_or(0);
         let processor =
             field(&fs::read_to_string("/proc/cpuinfo")?, "model name").unwrap_or_default();
-        let arguments: Vec<String> = std::env::args()
-            .skip(1)
-            .filter(|a| a != "--bench")
-            .collect();
         let mut commit = output("git", &["rev-parse", "--short=12", "HEAD"]);
         if !commit.is_empty()
             && !output("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty()
@@ -53,9 +49,7 @@ impl Machine {
             rustc: output("rustc", &["--version"]),
             commit,
             version: env!("CARGO_PKG_VERSION"),
-            command: format!("scripts/bench {}", arguments.join(" "))
-                .trim_end()
-                .to_owned(),
+            command,
         })
     }
 }

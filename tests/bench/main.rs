@@ -20,13 +20,17 @@ mod load;
 mod machine;
 mod measure;
 mod message;
+mod peers;
+mod plain;
 mod progress;
 mod prove;
 mod redis;
 mod report;
 mod rows;
+mod scale;
 mod scenario;
 mod sys;
+mod tungstenite;
 mod turns;
 
 use std::fs;
@@ -39,6 +43,7 @@ use clap::Parser;
 
 use args::Arguments;
 use machine::Machine;
+use peers::PEERS;
 use progress::Progress;
 use report::Report;
 use rows::SCENARIOS;
@@ -61,9 +66,16 @@ fn run(arguments: &Arguments) -> io::Result<bool> {
         floor::serve(address, flavour, arguments.fault)?;
         return Ok(true);
     }
+    if let (true, Some(port)) = (arguments.tungstenite, arguments.port) {
+        tungstenite::serve(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))?;
+        return Ok(true);
+    }
     if arguments.list {
         for scenario in SCENARIOS {
             println!("{:<12} {}", scenario.name, scenario.about);
+        }
+        for peer in PEERS {
+            println!("--peers={:<12} {}", peer.name, peer.about);
         }
         return Ok(true);
     }
@@ -92,7 +104,23 @@ fn measure(arguments: &Arguments, chosen: &[&Scenario], open_files: u64) -> io::
     let turns = |scenario: &&Scenario| turns::contenders(scenario, arguments).len();
     let total: usize = chosen.iter().map(turns).sum();
     let mut progress = Progress::of(u32::try_from(total).unwrap_or(u32::MAX) * arguments.rounds);
-    let mut report = Report::new(Machine::here()?, arguments.rounds);
+    let words: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
+    let command = format!("scripts/bench {}", words.join(" "));
+    let mut report = Report::new(
+        Machine::here(command.trim_end().to_owned())?,
+        arguments.rounds,
+    );
+    for name in &arguments.peers {
+        let peers = peers::named(name).ok_or_else(|| {
+            io::Error::other(format!("no peer is called \"{name}\"; --list names them"))
+        })?;
+        for peer in peers {
+            report.versions.insert(peer.name, peer.install()?);
+        }
+    }
     let only_json = arguments.json.as_deref() == Some(Path::new("-"));
     for scenario in chosen {
         let needed = u64::from(scenario.connections()) + 100;

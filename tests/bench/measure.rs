@@ -4,6 +4,26 @@
 
 use std::fs;
 use std::io;
+use std::time::{Duration, Instant};
+
+/// A process and all that it has started, directly or not.
+pub(crate) fn tree(pid: u32) -> io::Result<Vec<u32>> {
+    let mut found = vec![pid];
+    let mut place = 0;
+    while let Some(pid) = found.get(place) {
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let children = fs::read_to_string(task?.path().join("children"))?;
+            found.extend(children.split_whitespace().flat_map(str::parse::<u32>));
+        }
+        place += 1;
+    }
+    Ok(found)
+}
+
+/// The sum of something over processes.
+pub(crate) fn sum(pids: &[u32], of: impl Fn(u32) -> io::Result<u64>) -> io::Result<u64> {
+    pids.iter().map(|pid| of(*pid)).sum()
+}
 
 /// Nanoseconds of CPU that a process's threads have used: the sum of the first fields of `/proc/PID/task/*/schedstat`.
 pub(crate) fn cpu_nanos(pid: u32) -> io::Result<u64> {
@@ -38,6 +58,26 @@ pub(crate) fn resident_bytes(pid: u32) -> io::Result<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     let line = line.ok_or_else(|| io::Error::other("smaps_rollup has no line \"Rss:\""))?;
     Ok(first_number(line)? * 1_024)
+}
+
+/// Waits until the resident memory of processes has not changed for half a second, at most five, and gives it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "waits for another process to come to rest"
+)]
+pub(crate) fn settled_bytes(pids: &[u32]) -> io::Result<u64> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let mut since = Instant::now();
+    let mut bytes = sum(pids, resident_bytes)?;
+    while Instant::now() < deadline && since.elapsed() < Duration::from_millis(500) {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = sum(pids, resident_bytes)?;
+        if now != bytes {
+            bytes = now;
+            since = Instant::now();
+        }
+    }
+    Ok(bytes)
 }
 
 /// The most resident bytes that a process has ever had.

@@ -5,7 +5,7 @@
 //! costs is a row with `setup` and `Others::Bare`: wsd without it then takes turns with wsd.
 
 use crate::message::Check;
-use crate::scenario::{Others, Pace, Scenario, Setup};
+use crate::scenario::{Growth, Others, Pace, Scenario, Setup};
 
 /// The scenarios that a name of the command line means.
 pub(crate) fn named(name: &str) -> Vec<&'static Scenario> {
@@ -14,6 +14,7 @@ pub(crate) fn named(name: &str) -> Vec<&'static Scenario> {
         "echo" => &["echo1", "echo16"],
         "fanout" => &["fan-sat", "fan-sat1000"],
         "hooks" => &["hook-pass"],
+        "scale" => &["scale-channels", "scale-one", "scale-large"],
         "redis" => &["redis-sat", "redis-paced"],
         one => &[one],
     };
@@ -175,6 +176,38 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         },
         ..IDLE
     },
+    Scenario {
+        name: "scale-channels",
+        about: "up to 100,000 channels with a subscriber each, on 100 connections",
+        members: 100,
+        pace: Pace::Scale(Growth::Channels(&[1_000, 10_000, 100_000])),
+        setup: Setup {
+            keys: "[limits]\nsubscriptions = 1100\n",
+            ..ON_DEMAND
+        },
+        ..SCALE
+    },
+    Scenario {
+        name: "scale-one",
+        about: "up to 10,000 channels on one connection",
+        pace: Pace::Scale(Growth::Channels(&[100, 1_000, 10_000])),
+        setup: Setup {
+            keys: "[limits]\nsubscriptions = 10100\n",
+            ..ON_DEMAND
+        },
+        ..SCALE
+    },
+    Scenario {
+        name: "scale-large",
+        about: "bursts of 8 messages of up to 1 MiB to 100 subscribers with small socket buffers",
+        members: 100,
+        pace: Pace::Scale(Growth::Bytes(&[16_384, 131_072, 1_048_576])),
+        setup: Setup {
+            keys: "[limits]\nmessage = \"2MiB\"\n[delivery]\nqueue = \"16MiB\"\n",
+            ..NOTHING
+        },
+        ..SCALE
+    },
 ];
 
 const NOTHING: Setup = Setup {
@@ -208,6 +241,17 @@ const HOOK: Scenario = Scenario {
     channels: 8,
     pace: Pace::Window(256),
     others: Others::Bare,
+    ..BASE
+};
+
+const ON_DEMAND: Setup = Setup {
+    script: Some(include_str!("hooks/scale.lua")),
+    keys: "",
+};
+
+/// One channel; what is special stands in `scale/`.
+const SCALE: Scenario = Scenario {
+    others: Others::Nobody,
     ..BASE
 };
 

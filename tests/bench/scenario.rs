@@ -76,6 +76,26 @@ pub(crate) enum Pace {
     },
     /// Nothing but a message of each connection, once: memory, handshakes and an idle server's time are measured.
     Idle,
+    /// The same operations at several sizes, one after the other.
+    Scale(Growth),
+}
+
+/// What grows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Growth {
+    /// Channels with a subscriber each, over the scenario's members.
+    Channels(&'static [u32]),
+    /// Bytes of a message.
+    Bytes(&'static [u32]),
+}
+
+impl Growth {
+    /// The sizes, ascending.
+    pub(crate) const fn sizes(self) -> &'static [u32] {
+        match self {
+            Self::Channels(sizes) | Self::Bytes(sizes) => sizes,
+        }
+    }
 }
 
 impl Scenario {

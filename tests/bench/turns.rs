@@ -10,9 +10,9 @@ use crate::args::Arguments;
 use crate::floor::Flavour;
 use crate::launch::{Contender, Running, Server};
 use crate::progress::Progress;
-use crate::report::{BARE, Idles, Loads, Report};
+use crate::report::{BARE, Idles, Loads, Report, Scales};
 use crate::scenario::{Others, Pace, Scenario};
-use crate::{idle, load};
+use crate::{idle, load, peers, scale};
 
 /// Measures a scenario.
 pub(crate) fn measure(
@@ -33,6 +33,9 @@ pub(crate) fn measure(
         Pace::Idle => report
             .idle
             .extend(Idles::of_all(scenario, &turns.take(idle::run))),
+        Pace::Scale(_) => report
+            .scale
+            .extend(Scales::of_all(scenario, &turns.take(scale::run))),
         Pace::Window(_) | Pace::Due { .. } => report
             .loads
             .extend(Loads::of_all(scenario, &turns.take(load::run))),
@@ -46,10 +49,16 @@ pub(crate) fn contenders(scenario: &Scenario, arguments: &Arguments) -> Vec<Cont
         // The floors differ only in how they write: one is enough where nearly nothing is written.
         let floors: &[Flavour] = match scenario.pace {
             Pace::Idle => &[Flavour::Coalesce],
+            Pace::Scale(_) => &[],
             Pace::Window(_) | Pace::Due { .. } => &[Flavour::Write, Flavour::Coalesce],
         };
         let floors = floors.iter().map(|flavour| Server::Floor(*flavour, None));
         found.extend(floors.map(|floor| Contender::of(floor, &scenario.bare())));
+    }
+    if scenario.others == Others::All {
+        let peers = arguments.peers.iter().filter_map(|name| peers::named(name));
+        let peers = peers.flatten().map(Server::Peer);
+        found.extend(peers.map(|peer| Contender::of(peer, &scenario.bare())));
     }
     if arguments.no_wsd {
         return found;

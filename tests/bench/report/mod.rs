@@ -5,6 +5,9 @@
 
 mod idles;
 mod loads;
+mod scales;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -14,6 +17,7 @@ use crate::scenario::Scenario;
 
 pub(crate) use idles::Idles;
 pub(crate) use loads::Loads;
+pub(crate) use scales::Scales;
 
 /// What wsd without a scenario's `setup` is called.
 pub(crate) const BARE: &str = "wsd, bare";
@@ -23,10 +27,14 @@ pub(crate) const BARE: &str = "wsd, bare";
 pub(crate) struct Report {
     machine: Machine,
     rounds: u32,
+    /// Peers that took part: what each is called, and its name and version.
+    pub(crate) versions: BTreeMap<&'static str, String>,
     /// The scenarios that send.
     pub(crate) loads: Vec<Loads>,
     /// The scenarios that do nothing.
     pub(crate) idle: Vec<Idles>,
+    /// The scenarios that grow.
+    pub(crate) scale: Vec<Scales>,
     /// What could not be run, and why.
     pub(crate) failures: Vec<String>,
 }
@@ -37,8 +45,10 @@ impl Report {
         Self {
             machine,
             rounds,
+            versions: BTreeMap::new(),
             loads: Vec::new(),
             idle: Vec::new(),
+            scale: Vec::new(),
             failures: Vec::new(),
         }
     }
@@ -49,7 +59,8 @@ impl Report {
             .loads
             .iter()
             .map(|l| &l.faults)
-            .chain(self.idle.iter().map(|i| &i.faults));
+            .chain(self.idle.iter().map(|i| &i.faults))
+            .chain(self.scale.iter().map(|s| &s.faults));
         self.failures.is_empty() && faults.all(FaultCounts::none)
     }
 
@@ -57,9 +68,11 @@ impl Report {
     pub(crate) fn section(&self, scenario: &Scenario) -> String {
         let loads = self.loads.iter().filter(|l| l.scenario == scenario.name);
         let idle = self.idle.iter().filter(|i| i.scenario == scenario.name);
+        let scale = self.scale.iter().filter(|s| s.scenario == scenario.name);
         let tables = [
             (loads.clone().count() > 0).then(|| loads::table(loads)),
             (idle.clone().count() > 0).then(|| idles::table(idle)),
+            (scale.clone().count() > 0).then(|| scales::table(scale)),
         ];
         let tables: String = tables.into_iter().flatten().collect();
         if tables.is_empty() {
@@ -155,3 +168,6 @@ fn grouped(value: f64) -> String {
         text
     }
 }
+
+/// The columns of `FaultCounts::cells`.
+const FAULTS: [&str; 4] = ["lost", "doubled", "reordered", "damaged"];
