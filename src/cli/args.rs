@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
+use super::bench::Bench;
+
 /// A daemon that carries messages between WebSocket clients.
 #[derive(Debug, Parser)]
 #[command(name = "wsd", version)]
@@ -67,7 +69,8 @@ impl Args {
 
     fn target(&self) -> Option<&Target> {
         match self.subcommand.as_ref()? {
-            Subcommand::Check(_)
+            Subcommand::Bench(_)
+            | Subcommand::Check(_)
             | Subcommand::Completions { .. }
             | Subcommand::Run
             | Subcommand::Test(_) => None,
@@ -95,6 +98,8 @@ impl Args {
 /// What to do.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Subcommand {
+    /// Load a running node over its WebSocket address, and say what it carries
+    Bench(Bench),
     /// Check configuration and scripts, without binding anything
     Check(Check),
     /// Print what makes a shell complete wsd's commands; for packages
@@ -261,6 +266,7 @@ mod tests {
             "wsd publish",
             "wsd publish a b c",
             "wsd check --json",
+            "wsd bench --socket /s",
         ] {
             let error = parse(line).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

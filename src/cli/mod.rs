@@ -6,6 +6,7 @@
 
 mod args;
 mod backend;
+mod bench;
 mod check;
 mod output;
 mod publish;
@@ -77,6 +78,7 @@ fn guarded(run: impl FnOnce() -> ExitCode) -> ExitCode {
 fn dispatch(args: &Args) -> ExitCode {
     let done = match &args.subcommand {
         None | Some(Subcommand::Run) => return backend::run(&args.config()),
+        Some(Subcommand::Bench(options)) => bench::run(options),
         Some(Subcommand::Check(options)) => check::run(&args.config(), *options),
         Some(Subcommand::Completions { shell }) => {
             // A reader that has gone has seen enough.

@@ -25,6 +25,7 @@ mod support;
 
 mod admin;
 mod batch;
+mod bench;
 mod certificate;
 mod close;
 mod commons;
