@@ -18,6 +18,15 @@ const EXAMPLES = {
     says: "on_message puts stars over the words in hooks.settings.bad_words. Who does not stop is closed by the hook, with a code of its own.",
     samples: ["what a nice day", "darn it"],
   },
+  "ratelimit.lua": {
+    says: "Ten messages a second for each address, with bursts of 20, over all workers; then chat.lua is asked. Send many: the rest is dropped.",
+    samples: ["hello"],
+    burst: "messages",
+  },
+  "auth.lua": {
+    says: "on_connect refuses whoever has no valid token: that is the 401 you get. With one in the address (/auth?token=…) it goes on.",
+    samples: ["hello"],
+  },
   "enrich.lua": {
     says: "on_message lets only well-formed orders through and adds what only the server knows. To anything else it answers what is wrong; nobody else sees that.",
     samples: ['{"side":"buy","qty":10,"symbol":"ACME"}', '{"side":"steal","qty":10,"symbol":"ACME"}', "no JSON"],

@@ -1,3 +1,4 @@
+--!strict
 -- compact.lua: a price feed. Of the quotes that came within one publish window only the last one of each symbol is worth
 -- sending; everything that is no quote goes through untouched.
 --
@@ -6,7 +7,7 @@
 
 -- Called for what came for one channel in one window: a list of strings, in order. A list that is returned is published
 -- instead. It runs in one place for each channel, so it sees all of it, from whichever client.
-function on_batch(channel, messages)
+function on_batch(channel: string, messages: { string }): ...any
   if #messages < 2 then
     return                                       -- nothing to compact
   end

@@ -1,3 +1,4 @@
+--!strict
 -- profanity.lua: puts stars over bad words; three times and the connection is closed.
 --
 -- The words are in wsd.toml:   [hooks.settings]   bad_words = ["darn", "heck"]
@@ -6,13 +7,14 @@ local words = set(wsd.settings.bad_words)   -- set { "a", "b" } is a table with 
 local STRIKES = 3
 
 -- Given a word, what to put in its place; nothing leaves it as it is.
-local function mask(word)
+local function mask(word: string): any
   if words[word:lower()] then
     return ("*"):rep(#word)
   end
+  return nil
 end
 
-function on_message(conn, text)
+function on_message(conn: Conn, text: string): ...any
   local clean = text:gsub("%a+", mask)      -- %a+ is a run of letters
   if clean == text then
     return                                  -- nothing found: it goes on as it came

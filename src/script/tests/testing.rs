@@ -14,6 +14,7 @@ fn the_examples_pass_their_tests_and_the_check() {
     let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("etc/hooks");
     let empty = directory(&[]);
     let hooks = config::Hooks {
+        secrets: examples.join("../secrets"),
         directory: examples.clone(),
         ..configuration(&empty)
     };
@@ -25,7 +26,7 @@ fn the_examples_pass_their_tests_and_the_check() {
     files.sort();
     let (summary, out) = run(&files, &hooks);
     assert_eq!(summary.failed, 0, "{out}");
-    assert!(summary.passed >= 17, "{out}");
+    assert!(summary.passed >= 26, "{out}");
     let bundle = Bundle::load(&hooks, &[None]).unwrap();
     // Each example has a test beside it.
     assert_eq!(bundle.names().count(), files.len());
@@ -36,6 +37,92 @@ fn the_examples_pass_their_tests_and_the_check() {
         assert!(script.warnings.is_empty(), "{script:?}");
     }
     std::fs::remove_dir_all(empty).unwrap();
+}
+
+#[test]
+fn six_scripts_run_as_their_writers_wrote_them() {
+    let six = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/script/tests/six");
+    let empty = directory(&[]);
+    let hooks = config::Hooks {
+        directory: six.clone(),
+        ..configuration(&empty)
+    };
+    let (summary, out) = run(&[six.join("hooks_test.lua")], &hooks);
+    assert_eq!((summary.passed, summary.failed), (6, 0), "{out}");
+    std::fs::remove_dir_all(empty).unwrap();
+}
+
+#[test]
+fn time_passes_in_a_test_as_it_says() {
+    let directory = directory(&[
+        (
+            "hooks/a.lua",
+            "local d = shared.dict 'a'
+             local n = 0
+             wsd.every(10, function() n += 1 wsd.publish('ticks', n .. ' at ' .. time.now()) end)
+             wsd.after(15, function() wsd.publish('ticks', 'once') end)
+             function on_connect(conn) conn.user = 'ann' conn:expire(2100) end
+             function on_message(conn, m)
+               if m == 'set' then d:set('k', 'v', 5) end
+               if m == 'later' then wsd.after(1, function() conn:send 'later' end) end
+               if m == 'mail' then wsd.send('ann', 'mail') end
+               if m == 'kick' then wsd.kick 'ann' end
+               if m == 'count' then return tostring(wsd.subscribers 'test') end
+               return d:get 'k' or 'none'
+             end
+             function on_batch(channel, messages, senders) return { table.concat(senders, ',') } end",
+        ),
+        (
+            "hooks/a_test.lua",
+            "local t = require 'test'
+t.case('time', function()
+  t.load 'a.lua'
+  t.clock(2000)
+  t.eq(#t.published, 0)
+  local c, other = t.conn {}, t.conn {}
+  c:connect()
+  other:connect()
+  t.eq(c:message('set').data, 'v')
+  c:message('later')
+  t.clock(2004.9)
+  t.eq(c.sent, { 'later' })
+  t.eq(c:message('').data, 'v')
+  t.clock(2005)
+  t.eq(c:message('').data, 'none')
+  t.clock(2020)
+  t.eq(t.published[1].data, '1 at 2010')
+  t.eq(t.published[2].data, 'once')
+  t.eq(t.published[3].data, '2 at 2020')
+  t.eq(#t.published, 3)
+  t.eq(c:message('count').data, '2')
+  other:message('mail')
+  t.eq(c.sent[2], 'mail')
+  t.eq(other.sent[1], 'mail')
+  t.clock(2100)
+  t.eq(c.closed, { code = 4401, reason = 'expired' })
+  other:message('kick')
+  t.eq(other.closed, { code = 1008, reason = 'kicked' })
+  t.eq(t.batch('test', { 'a', 'b' }, { c, '' }), { c.id and '' or t.batch('test', { 'x' }, { c })[1] .. ',' })
+  t.eq(#t.jwt({ sub = 'x' }, 'k'):split('.'), 3)
+  t.clock(1e6 * 2100)
+end)
+t.case('fresh', function()
+  t.load 'a.lua'
+  t.eq(t.conn {}:message('').data, 'none')
+  t.eq(pcall(t.jwt, {}, 'k', 'none'), false)
+end)",
+        ),
+    ]);
+    let mut hooks = configuration(&directory);
+    hooks.shared = 1 << 20;
+    let (summary, out) = run(&[directory.join("hooks/a_test.lua")], &hooks);
+    assert!(
+        out.contains("t.clock: timers ran 10000 times on the way"),
+        "{out}"
+    );
+    assert!(out.contains("a_test.lua:31: time: "), "{out}");
+    assert_eq!((summary.passed, summary.failed), (1, 1), "{out}");
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]
