@@ -133,6 +133,9 @@ pub(super) struct Target {
 /// `wsd check`
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Check {
+    /// Print every name that hooks can use, with a line for each; nothing is checked
+    #[arg(long, conflicts_with_all = ["print", "strict"])]
+    pub(super) api: bool,
     /// Print the whole configuration that results, drop-ins and defaults included
     #[arg(long)]
     pub(super) print: bool,

@@ -11,8 +11,14 @@ use super::backend::{self, Checked, Refusal};
 use super::rights::{self, Judge};
 use super::{Failure, output};
 use crate::config::count_line;
+use crate::script;
 
 pub(super) fn run(config: &Path, options: Check) -> Result<(), Failure> {
+    if options.api {
+        // A reader that has gone has seen enough.
+        let _ = output::line(script::api_text().trim_end());
+        return Ok(());
+    }
     let judge = rights::judge(config);
     let checked = backend::check(config).map_err(|refusal| judged(&refusal, judge))?;
     for warning in &checked.warnings {

@@ -32,6 +32,7 @@ mod world;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use api::docs::{API, Doc, api_text};
 pub use breaker::Breaker;
 pub use commons::Commons;
 pub use load::Bundle;

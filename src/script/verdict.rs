@@ -142,6 +142,12 @@ pub(super) fn message(
     };
     let channel = match stack.kind(place + 1) {
         Kind::Nil | Kind::None => None,
+        Kind::Number => {
+            return Err(
+                "returned a number as the channel; of a call with two values, as gsub has, write return (text:gsub(…))"
+                    .into(),
+            );
+        }
         _ => Some(channel(stack, place + 1, "returned")?),
     };
     Ok(Verdict::Pass(Change { payload, channel }))

@@ -6,6 +6,7 @@
 pub(super) mod base64;
 pub(super) mod channel;
 pub(super) mod crypto;
+pub(super) mod docs;
 pub(super) mod ip;
 pub(super) mod json;
 pub(super) mod json_text;

@@ -393,6 +393,15 @@ fn stages_have_globals_of_their_own_and_share_modules_and_data() {
 }
 
 #[test]
+fn two_values_of_gsub_are_told() {
+    let mut s = Scripts::one("function on_message(c, m) return m:gsub('a', 'b') end");
+    assert_eq!(
+        s.fault("a"),
+        "hooks/a.lua:1: on_message: returned a number as the channel; of a call with two values, as gsub has, write return (text:gsub(…))"
+    );
+}
+
+#[test]
 fn binary_stays_binary_and_text_that_is_none_becomes_binary() {
     let mut s = Scripts::one(
         "function on_message(c, m) if m == 'bad' then return '\\xff' end return m .. 'x' end",
