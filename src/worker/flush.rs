@@ -19,7 +19,10 @@ use smallvec::SmallVec;
 
 use super::link::{Link, Signals};
 use super::message::{Message, Report};
-use super::{Worker, clock, conn, secure};
+use super::outbox::Outbox;
+use super::secure::{self, Scratch};
+use super::state::State;
+use super::{Worker, clock, conn};
 use crate::types::{ConnId, WorkerId};
 
 /// Wakes the flusher, at most once until it runs.
@@ -259,62 +262,67 @@ impl Worker {
     /// Writes each of these once.
     fn write(&self, list: &[ConnId]) {
         let links = self.links.borrow();
+        let mut state = self.state();
+        let scratch = &mut *self.scratch.borrow_mut();
         for &id in list {
             let link = links.get(id.slot as usize).and_then(Option::as_ref);
             if let Some(link) = link.filter(|link| link.id == id && !link.blocked.get()) {
-                self.write_one(link);
+                write_one(&mut state, scratch, link);
             }
         }
     }
+}
 
-    /// Writes what waits for a connection, until it is all or the socket takes no more.
-    fn write_one(&self, link: &Link) {
-        if let Some(tls) = link.tls.get() {
-            let scratch = &mut self.scratch.borrow_mut();
-            secure::write(&mut self.state(), scratch, link, &mut tls.borrow_mut());
+/// Writes what waits for a connection, until it is all or the socket takes no more.
+fn write_one(state: &mut State, scratch: &mut Scratch, link: &Link) {
+    if let Some(tls) = link.tls.get() {
+        secure::write(state, scratch, link, &mut tls.borrow_mut());
+        return;
+    }
+    loop {
+        let Some(outbox) = state.outbox(link.id) else {
+            return;
+        };
+        let (result, offered) = offer(link, outbox);
+        if offered == 0 {
             return;
         }
-        loop {
-            let (result, offered) = {
-                let state = self.state.borrow();
-                let Some(outbox) = state.outbox(link.id) else {
-                    return;
-                };
-                let mut slices: SmallVec<[&[u8]; SLICES]> = SmallVec::new();
-                outbox.slices(|slice| {
-                    slices.push(slice);
-                    slices.len() < SLICES
-                });
-                match slices.as_slice() {
-                    [] => return,
-                    [slice] => (link.writer.try_write(slice), slice.len()),
-                    many => {
-                        let slices: SmallVec<[IoSlice<'_>; SLICES]> =
-                            many.iter().map(|slice| IoSlice::new(slice)).collect();
-                        let offered = many.iter().map(|slice| slice.len()).sum();
-                        (link.writer.try_write_vectored(&slices), offered)
-                    }
-                }
-            };
-            match result {
-                Ok(written) => {
-                    self.state().on_written(link.id, written);
-                    link.sent.set(link.sent.get() + written as u64);
-                    if written < offered {
-                        break;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    // Its task finds out the same when it reads, or here.
-                    link.signal(Signals::ABORT);
-                    return;
+        match result {
+            Ok(written) => {
+                state.on_written(link.id, written);
+                link.sent.set(link.sent.get() + written as u64);
+                if written < offered {
+                    break;
                 }
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            Err(_) => {
+                // Its task finds out the same when it reads, or here.
+                link.signal(Signals::ABORT);
+                return;
+            }
         }
-        link.blocked.set(true);
-        link.wake();
     }
+    link.blocked.set(true);
+    link.wake();
+}
+
+/// Writes once; returns also how much was offered, which is 0 if nothing waits.
+fn offer(link: &Link, outbox: &Outbox) -> (io::Result<usize>, usize) {
+    if let Some(slice) = outbox.single() {
+        return (link.writer.try_write(slice), slice.len());
+    }
+    let mut slices: SmallVec<[IoSlice<'_>; SLICES]> = SmallVec::new();
+    let mut offered = 0;
+    outbox.slices(|slice| {
+        slices.push(IoSlice::new(slice));
+        offered += slice.len();
+        slices.len() < SLICES
+    });
+    if offered == 0 {
+        return (Ok(0), 0);
+    }
+    (link.writer.try_write_vectored(&slices), offered)
 }
 
 /// A number from 0 to 1.

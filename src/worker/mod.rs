@@ -189,7 +189,15 @@ fn run(setup: Setup) {
     match runtime {
         Ok(runtime) => {
             let _ = started.send((place.worker, Ok(())));
-            runtime.block_on(flush::run(worker));
+            // A task like the others, behind those that are ready: before the runtime polls the future that it blocks on,
+            // it looks at the sockets once more.
+            let ended =
+                runtime.block_on(async move { tokio::task::spawn_local(flush::run(worker)).await });
+            if let Err(panic) = ended.map_err(tokio::task::JoinError::try_into_panic)
+                && let Ok(panic) = panic
+            {
+                std::panic::resume_unwind(panic);
+            }
         }
         Err(error) => tracing::error!(target: "worker", "no runtime: {error}"),
     }

@@ -4,15 +4,16 @@
 //! knows the borders of its frames, so that `delivery.when_full` drops whole messages and a frame that is half written is
 //! always finished. Control frames are never dropped and never refused. `worker/state` fills it, `flush.rs` empties it.
 
+mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::rc::Rc;
 
 use super::run::Run;
 use crate::config::WhenFull;
+use queue::Queue;
 
 /// A stretch of whole frames of a run, less what of the first one is already written.
 #[derive(Clone, Debug)]
@@ -41,7 +42,7 @@ pub struct Pushed {
 /// Pieces of runs waiting to be written to one connection.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    pieces: VecDeque<Piece>,
+    pieces: Queue,
     /// Whether the first piece begins in the middle of a frame.
     half_written: bool,
     /// Bytes that were taken out and encrypted, and that the socket has not taken: they have no piece any more.
@@ -126,7 +127,7 @@ impl Outbox {
 
     /// Calls `each` with what is to be written, in order, as long as it returns true.
     pub fn slices<'a>(&'a self, mut each: impl FnMut(&'a [u8]) -> bool) {
-        for piece in &self.pieces {
+        for piece in self.pieces.iter() {
             if !each(piece.run.slice(piece.range.clone())) {
                 return;
             }
@@ -143,6 +144,13 @@ impl Outbox {
 
     const fn held(&self) -> usize {
         self.held as usize
+    }
+
+    /// What is to be written, if it is one slice, as it nearly always is.
+    #[must_use]
+    pub fn single(&self) -> Option<&[u8]> {
+        let piece = self.pieces.single()?;
+        Some(piece.run.slice(piece.range.clone()))
     }
 
     /// So many bytes were written, or taken to be encrypted.
@@ -164,10 +172,6 @@ impl Outbox {
             self.half_written = false;
             self.pieces.pop_front();
         }
-        // A connection that was slow once does not keep a long queue for ever.
-        if self.pieces.capacity() > 32 {
-            self.pieces = VecDeque::new();
-        }
     }
 
     /// Bytes waiting.
@@ -178,7 +182,7 @@ impl Outbox {
 
     /// Whether nothing waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(&self) -> bool {
         self.queued == 0
     }
 
