@@ -56,6 +56,12 @@ impl ChannelName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether one is a clone of the other: a comparison of pointers. Equal names need not be.
+    #[must_use]
+    pub fn is_clone_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// By the text, so that a table of channels is searched without making a name.

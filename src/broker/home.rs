@@ -5,6 +5,7 @@
 //! [`Home::publish`], and carries out what [`Home::poll_output`] says, in order.
 
 mod batch;
+mod short;
 #[cfg(test)]
 mod tests;
 mod workers;

@@ -161,6 +161,16 @@ impl Hub {
         self.names.get(channel).copied()
     }
 
+    /// The channel's place, if it has members here, without a look-up where `hint` is its place and `channel` a clone of
+    /// the name that stands there ([`Hub::name`]).
+    #[must_use]
+    pub fn find_near(&self, channel: &ChannelName, hint: ChannelSlot) -> Option<ChannelSlot> {
+        match self.channels.get(hint.index()) {
+            Some(Some(near)) if near.name.is_clone_of(channel) => Some(hint),
+            _ => self.find(channel),
+        }
+    }
+
     /// The members of a channel, in no promised but always the same order.
     #[must_use]
     pub fn members(&self, slot: ChannelSlot) -> &[Member] {
@@ -190,10 +200,15 @@ impl Hub {
     /// Whether `conn` is a member.
     #[must_use]
     pub fn is_member(&self, conn: ConnId, channel: &ChannelName) -> bool {
-        self.find(channel).is_some_and(|slot| {
-            self.memberships(conn)
-                .is_some_and(|m| m.position(slot).is_some())
-        })
+        self.find(channel)
+            .is_some_and(|slot| self.is_member_of(conn, slot))
+    }
+
+    /// Whether `conn` is a member of the channel in that place.
+    #[must_use]
+    pub fn is_member_of(&self, conn: ConnId, slot: ChannelSlot) -> bool {
+        self.memberships(conn)
+            .is_some_and(|m| m.position(slot).is_some())
     }
 
     /// How many channels a connection is subscribed to.

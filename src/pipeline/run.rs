@@ -75,6 +75,8 @@ pub struct Pipeline {
     lists: Vec<Option<Lists>>,
     canonical: BTreeMap<StagesId, StagesId>,
     reports: Vec<HookError>,
+    /// A list that has neither `on_message` nor `on_batch`: the last one that was asked for.
+    silent: Option<StagesId>,
 }
 
 impl Pipeline {
@@ -87,6 +89,7 @@ impl Pipeline {
             lists: Vec::new(),
             canonical: BTreeMap::new(),
             reports: Vec::new(),
+            silent: None,
         }
     }
 
@@ -109,6 +112,18 @@ impl Pipeline {
     /// Whether any stage of the list has the hook; if not, a call of it changes nothing and can be left out.
     pub fn has(&mut self, list: StagesId, hook: Hook) -> bool {
         !self.list(list, hook).is_empty()
+    }
+
+    /// Whether no stage of the list sees messages, one by one or in batches.
+    pub fn leaves_messages(&mut self, list: StagesId) -> bool {
+        if self.silent == Some(list) {
+            return true;
+        }
+        let leaves = !self.has(list, Hook::Message) && !self.has(list, Hook::Batch);
+        if leaves {
+            self.silent = Some(list);
+        }
+        leaves
     }
 
     /// The id that all lists of the same scripts share in this generation.

@@ -124,6 +124,18 @@ impl Session {
     /// answered (RFC 6455 §5.5.3), so a flood of pings costs the peer more than us. After the session has ended the input
     /// is thrown away. `inflate` is scratch, of which nothing is kept.
     pub fn receive(&mut self, now: Instant, input: &mut BytesMut, inflate: &mut Inflate) {
+        self.receive_with(now, input, inflate, |_, _| false);
+    }
+
+    /// As [`Session::receive`], but `take` sees a message first if it lies whole in the input and no event waits to be
+    /// taken: true means that the message needs no event, and so no copy.
+    pub fn receive_with(
+        &mut self,
+        now: Instant,
+        input: &mut BytesMut,
+        inflate: &mut Inflate,
+        mut take: impl FnMut(Kind, &[u8]) -> bool,
+    ) {
         if input.is_empty() {
             return;
         }
@@ -148,6 +160,11 @@ impl Session {
                 Ok(Step::Message { kind, size, len }) => {
                     let end = done.saturating_add(size);
                     let start = end.saturating_sub(len);
+                    let waits = self.first.is_some() || self.others.is_some();
+                    if !waits && take(kind, input.get(start..end).unwrap_or_default()) {
+                        done = end;
+                        continue;
+                    }
                     let data = if len >= sliced_from && len > 0 {
                         input.advance(start);
                         done = 0;

@@ -250,7 +250,12 @@ async fn converse(
     loop {
         let full = input.len() >= READ_BYTES;
         if !input.is_empty() {
-            session.receive(clock::now(), &mut input, &mut worker.inflate.borrow_mut());
+            let now = clock::now();
+            let mut lane = None;
+            let inflate = &mut worker.inflate.borrow_mut();
+            session.receive_with(now, &mut input, inflate, |kind, data| {
+                worker.state().pass_on(now, id, &mut lane, kind, data)
+            });
             reading.pending = BytesMut::from(&*input);
         }
         give_back(worker, std::mem::take(&mut input));
@@ -298,12 +303,13 @@ enum Handled {
 /// Gives the session's events to the state.
 fn handle(worker: &Worker, id: ConnId, session: &mut Session) -> Handled {
     let mut state = worker.state();
-    let now = clock::now();
+    let mut start = None;
     let mut spent = Duration::ZERO;
     while let Some(event) = session.poll_event() {
         match event {
             Event::Message(payload) => {
-                let spending = state.on_message(now + spent, id, payload);
+                let start = *start.get_or_insert_with(clock::now);
+                let spending = state.on_message(start + spent, id, payload);
                 if let Spending::Wait(until) = spending {
                     return Handled::Wait(until);
                 }

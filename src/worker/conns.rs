@@ -12,6 +12,7 @@ use super::pace::Pace;
 use super::share::Meter;
 use super::state::V1;
 use crate::config::Route;
+use crate::hub::ChannelSlot;
 use crate::pipeline::Peer;
 use crate::types::{Close, ConnId};
 use crate::wire::Agreement;
@@ -36,6 +37,8 @@ pub struct Conn {
     pub route: Arc<Route>,
     /// What was agreed on compression; `None` if nothing was.
     pub deflate: Option<Agreement>,
+    /// Where the channel of its messages stood when it was last looked up.
+    pub near: ChannelSlot,
     /// How far it has got.
     pub phase: Phase,
     /// What waits to be written.

@@ -5,8 +5,11 @@
 //! not get a message back, gets pieces of the same buffer, or a rendering of its own where messages share a frame.
 //! `worker/state` opens and closes runs; `outbox.rs` holds them.
 
+mod spare;
 #[cfg(test)]
 mod tests;
+
+pub use spare::SpareRuns;
 
 use std::ops::Range;
 use std::rc::Rc;
@@ -26,7 +29,7 @@ pub struct Run {
     /// What happens when there is no room for them.
     pub when_full: WhenFull,
     bytes: Box<[u8]>,
-    /// Where each frame ends; rising, the last one is the length of `bytes`.
+    /// Where each frame ends; rising, the last one is the length of `bytes`. Empty where that is the only one.
     borders: Box<[u32]>,
 }
 
@@ -36,29 +39,27 @@ impl Run {
     pub fn single(payload: &Payload, when_full: WhenFull) -> Rc<Self> {
         let mut bytes = Vec::with_capacity(payload.len() + frame::Header::MAX_BYTES);
         frame::encode(payload.kind, &payload.data, &mut bytes);
-        Self::from_frames(None, when_full, bytes, None)
+        Self::from_frames(None, when_full, bytes.into(), &[])
     }
 
     /// Bytes that are already a frame, or an answer to the handshake: never dropped, never refused.
     #[must_use]
     pub fn control(bytes: &[u8]) -> Rc<Self> {
-        Self::from_frames(None, WhenFull::Disconnect, bytes.to_vec(), None)
+        Self::from_frames(None, WhenFull::Disconnect, bytes.into(), &[])
     }
 
     fn from_frames(
         channel: Option<ChannelName>,
         when_full: WhenFull,
-        bytes: Vec<u8>,
-        borders: Option<Vec<u32>>,
+        bytes: Box<[u8]>,
+        borders: &[u32],
     ) -> Rc<Self> {
-        let borders = borders
-            .unwrap_or_else(|| vec![offset(bytes.len())])
-            .into_boxed_slice();
+        let borders = if borders.len() > 1 { borders } else { &[] };
         Rc::new(Self {
             channel,
             when_full,
-            bytes: bytes.into_boxed_slice(),
-            borders,
+            bytes,
+            borders: borders.into(),
         })
     }
 
@@ -111,6 +112,10 @@ impl Run {
     }
 }
 
+/// Runs up to this many bytes are copied out of the buffer that they were gathered in, which is used again: that costs
+/// less than a new one that grows. The allocator has larger ones at hand, and nobody copies those.
+const COPIED: usize = 16 << 10;
+
 /// A piece of a run, for one connection.
 pub type Part = (Rc<Run>, Range<u32>);
 
@@ -124,6 +129,9 @@ pub struct ClosedRun {
 }
 
 /// What a channel got so far in this turn or window.
+///
+/// Closed it is empty, and may be another channel's next: so its buffers are used again, turn after turn, and a channel
+/// that is quiet has none.
 #[derive(Debug)]
 pub struct OpenRun {
     channel: ChannelName,
@@ -205,20 +213,47 @@ impl OpenRun {
         }
     }
 
+    /// Begins anew, for a channel that may be another one; what was in it has been closed.
+    pub fn begin(&mut self, channel: ChannelName, delivery: Delivery) {
+        self.channel = channel;
+        match (&self.content, delivery.format) {
+            (Content::Frames { .. }, Format::Message)
+            | (Content::Items(_), Format::JsonArray | Format::Lines) => {
+                self.frame = Frame::empty(delivery.format);
+                self.delivery = delivery;
+            }
+            _ => *self = Self::new(self.channel.clone(), delivery),
+        }
+    }
+
+    /// Bytes that its buffers can hold without growing.
+    #[must_use]
+    pub fn spare_bytes(&self) -> usize {
+        match &self.content {
+            Content::Frames { bytes, borders } => bytes.capacity() + 4 * borders.capacity(),
+            Content::Items(items) => items.capacity() * size_of::<Item>(),
+        }
+    }
+
     /// Adds a message, unless `max_bytes` would be passed by more than this one message.
     pub fn offer(&mut self, payload: &Payload, skip: Option<ConnId>) -> Offered {
+        self.offer_bytes(payload.kind, &payload.data, skip)
+    }
+
+    /// The same with a payload that lies anywhere; text is UTF-8.
+    pub fn offer_bytes(&mut self, kind: Kind, data: &[u8], skip: Option<ConnId>) -> Offered {
         let full = match &mut self.content {
             Content::Frames { bytes, borders } => {
-                if self.count > 0 && bytes.len() + payload.len() > self.delivery.max_bytes {
+                if self.count > 0 && bytes.len() + data.len() > self.delivery.max_bytes {
                     return Offered::NoRoom;
                 }
-                frame::encode(payload.kind, &payload.data, bytes);
+                frame::encode(kind, data, bytes);
                 borders.push(offset(bytes.len()));
                 self.frame.messages += 1;
                 bytes.len() >= self.delivery.max_bytes
             }
             Content::Items(items) => {
-                let item = item(self.delivery.format, payload, items.last());
+                let item = item(self.delivery.format, kind, data, items.last());
                 let shared = item.alone.is_none() && self.frame.messages > 0;
                 let before = if shared {
                     self.frame
@@ -269,31 +304,49 @@ impl OpenRun {
         self.count
     }
 
-    /// Renders it.
+    /// Renders it; then it is empty.
     #[must_use]
-    pub fn close(self) -> ClosedRun {
+    pub fn close(&mut self) -> ClosedRun {
+        let closed = self.render();
+        self.count = 0;
+        self.frame = Frame::empty(self.delivery.format);
+        self.skips.clear();
+        self.late.clear();
+        closed
+    }
+
+    fn render(&mut self) -> ClosedRun {
         let mut conns: Vec<ConnId> = self.late.iter().map(|&(conn, _)| conn).collect();
         conns.extend(self.skips.iter().map(|&(_, conn)| conn));
         conns.sort_unstable();
         conns.dedup();
         let when_full = self.delivery.when_full;
-        match self.content {
+        let channel = Some(self.channel.clone());
+        match &mut self.content {
             Content::Frames { bytes, borders } => {
-                let all = Run::from_frames(Some(self.channel), when_full, bytes, Some(borders));
+                let content = if bytes.len() > COPIED {
+                    std::mem::take(bytes).into_boxed_slice()
+                } else {
+                    bytes.as_slice().into()
+                };
+                let all = Run::from_frames(channel, when_full, content, borders);
                 let special = conns.into_iter().map(|conn| {
                     let (from, skips) = own(conn, &self.late, &self.skips);
-                    let ranges = ranges(&all.borders, from, &skips).into_iter();
+                    let ranges = ranges(borders, from, &skips).into_iter();
                     (conn, ranges.map(|range| (Rc::clone(&all), range)).collect())
                 });
-                ClosedRun {
+                let closed = ClosedRun {
                     special: special.collect(),
                     all: Rc::clone(&all),
-                }
+                };
+                bytes.clear();
+                borders.clear();
+                closed
             }
             Content::Items(items) => {
                 let render = |from: u32, skips: &[u32]| {
-                    let (bytes, borders) = render(self.delivery.format, &items, from, skips);
-                    Run::from_frames(Some(self.channel.clone()), when_full, bytes, Some(borders))
+                    let (bytes, borders) = render(self.delivery.format, items, from, skips);
+                    Run::from_frames(channel.clone(), when_full, bytes.into(), &borders)
                 };
                 let special = conns.iter().map(|&conn| {
                     let (from, skips) = own(conn, &self.late, &self.skips);
@@ -308,10 +361,12 @@ impl OpenRun {
                         },
                     )
                 });
-                ClosedRun {
+                let closed = ClosedRun {
                     special: special.collect(),
                     all: render(0, &[]),
-                }
+                };
+                items.clear();
+                closed
             }
         }
     }
@@ -354,18 +409,18 @@ fn ranges(borders: &[u32], from: u32, skips: &[u32]) -> Vec<Range<u32>> {
 }
 
 /// A message as it stands in a shared frame, and in which.
-fn item(format: Format, payload: &Payload, last: Option<&Item>) -> Item {
-    let shares = match (format, payload.kind) {
+fn item(format: Format, kind: Kind, data: &[u8], last: Option<&Item>) -> Item {
+    let shares = match (format, kind) {
         (_, Kind::Binary) | (Format::Message, _) => false,
-        (Format::Lines, Kind::Text) => memchr::memchr(b'\n', &payload.data).is_none(),
+        (Format::Lines, Kind::Text) => memchr::memchr(b'\n', data).is_none(),
         (Format::JsonArray, Kind::Text) => true,
     };
     let content = if format == Format::JsonArray && shares {
-        as_json(&payload.data)
+        as_json(data)
     } else {
-        Bytes::copy_from_slice(&payload.data)
+        Bytes::copy_from_slice(data)
     };
-    let alone = (!shares).then_some(payload.kind);
+    let alone = (!shares).then_some(kind);
     let group = match last {
         None => 0,
         Some(last) if last.alone.is_none() && alone.is_none() => last.group,

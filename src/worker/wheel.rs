@@ -26,6 +26,12 @@ pub enum Timer {
     Session,
 }
 
+/// Of one tick.
+const TICK_MILLIS: u32 = 100;
+
+/// In one second.
+const TICKS_A_SECOND: u64 = 1000 / TICK_MILLIS as u64;
+
 /// Coarse timers.
 #[derive(Debug)]
 pub struct Wheel {
@@ -35,7 +41,7 @@ pub struct Wheel {
 
 impl Wheel {
     /// How exact a timer is: it fires at most this much late.
-    pub const TICK: Duration = Duration::from_millis(100);
+    pub const TICK: Duration = Duration::from_millis(TICK_MILLIS as u64);
 
     /// An empty one; `start` is no later than any time it will see.
     #[must_use]
@@ -76,8 +82,12 @@ impl Wheel {
     }
 
     fn tick(&self, at: Instant) -> u64 {
-        let ticks = at.saturating_duration_since(self.start).as_millis() / Self::TICK.as_millis();
-        u64::try_from(ticks).unwrap_or(u64::MAX)
+        let since = at.saturating_duration_since(self.start);
+        // By hand: milliseconds are 128 bits wide, and dividing those takes longer than all else here.
+        since
+            .as_secs()
+            .saturating_mul(TICKS_A_SECOND)
+            .saturating_add(u64::from(since.subsec_millis() / TICK_MILLIS))
     }
 }
 

@@ -29,6 +29,9 @@ use note::Note;
 use settings::CHANNELS;
 use world::World;
 
+/// In the trace: a message went the short way.
+const PASSED_ON: &str = "passed on";
+
 /// Seeds of one run.
 const SEEDS: u64 = 256;
 
@@ -58,6 +61,13 @@ fn a_seed_gives_the_same_trace_twice() {
         assert_eq!(differs, None, "WSD_SEED={seed:#x}");
         assert_eq!(first.len(), second.len(), "WSD_SEED={seed:#x}");
     }
+}
+
+#[test]
+fn messages_take_the_short_way_too() {
+    let taken = (0..8).flat_map(|seed| run(Dice::new(seed).roll()));
+    let taken = taken.filter(|line| line.contains(PASSED_ON)).count();
+    assert!(taken > 10, "only {taken} messages were passed on");
 }
 
 fn asked_for() -> Option<u64> {

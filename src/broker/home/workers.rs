@@ -7,6 +7,12 @@ use crate::types::WorkerId;
 pub struct WorkerSet(u128);
 
 impl WorkerSet {
+    /// Nobody but that one.
+    #[must_use]
+    pub const fn of(worker: WorkerId) -> Self {
+        Self(Self::bit(worker))
+    }
+
     /// Whether nobody is in it.
     #[must_use]
     pub const fn is_empty(self) -> bool {

@@ -311,3 +311,38 @@ fn comparable(events: Vec<Event>) -> (Vec<Event>, Option<Event>) {
         .partition(|e| matches!(e, Event::Reply(bytes) if bytes.starts_with(&[0x8a])));
     (others, pongs.into_iter().last())
 }
+
+#[test]
+fn what_is_taken_in_place_needs_no_event_and_nothing_overtakes() {
+    let wire = Wire::new()
+        .text("one")
+        .part(Text, "tw")
+        .frame(Ping, "1")
+        .frame(Continuation, "o")
+        .text("three")
+        .text("four");
+    for cut in 0..=wire.0.len() {
+        let (now, mut session) = (start(), Session::new(start(), LIMITS));
+        let (mut taken, mut left) = (Vec::new(), Vec::new());
+        let mut input = BytesMut::new();
+        for part in [&wire.0[..cut], &wire.0[cut..]] {
+            input.extend_from_slice(part);
+            session.receive_with(now, &mut input, |_, data| {
+                taken.push(data.to_vec());
+                true
+            });
+            while let Some(event) = session.poll_event() {
+                match event {
+                    Event::Message(payload) => taken.push(payload.data.to_vec()),
+                    other => left.push(other),
+                }
+            }
+        }
+        assert_eq!(
+            taken,
+            [&b"one"[..], b"two", b"three", b"four"],
+            "cut at {cut}"
+        );
+        assert_eq!(left, [pong(b"1")], "cut at {cut}");
+    }
+}

@@ -158,3 +158,59 @@ fn a_run_is_full_by_messages_or_by_bytes() {
     let mut run = OpenRun::new(channel(), delivery(Format::Message, 10, 100));
     assert_eq!(run.offer(&Payload::text("12"), None), Offered::Added);
 }
+
+#[test]
+fn a_closed_run_is_used_again_as_if_it_were_new() {
+    let mut run = open(Format::Message);
+    for format in [
+        Format::Message,
+        Format::Message,
+        Format::Lines,
+        Format::JsonArray,
+        Format::Message,
+    ] {
+        run.begin(
+            ChannelName::new("b").unwrap(),
+            delivery(format, 100, 100_000),
+        );
+        assert_eq!(run.count(), 0);
+        run.offer(&Payload::text("1"), None);
+        run.join(conn(2));
+        run.offer(&Payload::text("2"), Some(conn(1)));
+        let closed = run.close();
+        assert_eq!(closed.all.channel.as_ref().unwrap().as_str(), "b");
+        let lone = of(&closed, 2).unwrap();
+        match format {
+            Format::Message => assert_eq!(
+                (all(&closed), lone),
+                (vec!["1".into(), "2".into()], vec!["2".into()])
+            ),
+            Format::Lines => assert_eq!(
+                (all(&closed), lone),
+                (vec!["1\n2".into()], vec!["2".into()])
+            ),
+            Format::JsonArray => assert_eq!(
+                (all(&closed), lone),
+                (vec!["[1,2]".into()], vec!["[2]".into()])
+            ),
+        }
+        // Larger than what is copied out of the buffer.
+        let large = "x".repeat(COPIED);
+        run.begin(
+            ChannelName::new("c").unwrap(),
+            delivery(format, 100, 100_000),
+        );
+        run.offer(&Payload::text(large.clone()), None);
+        let closed = run.close();
+        let range = closed.all.range();
+        assert_eq!(closed.all.frame_end(0), range.end);
+        assert!(
+            closed
+                .all
+                .slice(range)
+                .windows(large.len())
+                .any(|part| part == large.as_bytes())
+        );
+        assert!(closed.special.is_empty());
+    }
+}

@@ -15,6 +15,7 @@ use super::asking::{Spending, ask_for};
 use super::{Output, State, mark};
 use crate::broker::home::{Gather, Publish};
 use crate::config::Route;
+use crate::hub::ChannelSlot;
 use crate::pipeline::{Admission, Effect, Effects, Hook, MessageOutcome, Peer, Pipeline, Who};
 use crate::protocol::SUBPROTOCOL;
 use crate::types::{ChannelName, Close, ConnId, Payload, StagesId};
@@ -94,6 +95,7 @@ impl State {
             peer,
             route,
             deflate,
+            near: ChannelSlot(0),
             phase: Phase::Open,
             outbox,
             dirty: false,
@@ -115,6 +117,9 @@ impl State {
         self.apply(now, effects);
         if let Some(channel) = own {
             self.join(now, id, &channel);
+            if let Some(slot) = self.hub.find(&channel) {
+                self.adopt_name(id, slot);
+            }
             self.wait_until_live(now, id, &channel);
             self.replay(now, id, &channel);
         }
@@ -142,6 +147,7 @@ impl State {
             peer,
             route: Arc::new(route),
             deflate: None,
+            near: ChannelSlot(0),
             phase: Phase::Open,
             outbox: Outbox::default(),
             dirty: false,

@@ -17,7 +17,7 @@ use super::{Output, State, mark};
 use crate::config::{ChannelPolicy, Delivery, Format, WhenFull};
 use crate::hub::ChannelSlot;
 use crate::protocol;
-use crate::types::{Close, ConnId, Kind, Payload, Publication};
+use crate::types::{Close, ConnId, Kind, Payload, Publication, WorkerId};
 
 /// What is known of a channel with a subscriber here.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub(super) struct Local {
     pub(super) policy: Option<Arc<ChannelPolicy>>,
     /// Whether all that is published arrives here.
     pub(super) live: bool,
+    /// Whose home it is.
+    pub(super) home: Option<WorkerId>,
     /// Connections whose handshake waits for that.
     pub(super) joining: Vec<ConnId>,
     /// Members that do not have everything yet that the channel kept: runs pass them by.
@@ -33,9 +35,9 @@ pub(super) struct Local {
     /// Plain members, and those that speak `wsd.v1`.
     pub(super) members: [u32; 2],
     /// What members that speak `wsd.v1` get at the end of the turn.
-    pub(super) v1_run: Option<OpenRun>,
+    pub(super) v1_run: Option<Box<OpenRun>>,
     /// What plain members got in this turn or window.
-    pub(super) run: Option<OpenRun>,
+    pub(super) run: Option<Box<OpenRun>>,
     /// When the window of `run` ends; `None`: with the turn.
     pub(super) run_due: Option<Instant>,
 }
@@ -58,7 +60,7 @@ impl State {
             return;
         };
         let skip = publication.skip.and_then(|origin| self.place.own(origin));
-        let skip = skip.filter(|&conn| self.hub.is_member(conn, &publication.channel));
+        let skip = skip.filter(|&conn| self.hub.is_member_of(conn, slot));
         let Some(local) = self.local.get(slot.index()) else {
             return;
         };
@@ -72,11 +74,24 @@ impl State {
         if plain == 0 {
             return;
         }
-        let mut offered = self.offer(now, slot, publication, skip);
+        let Payload { kind, data } = &publication.payload;
+        self.deliver_to(now, slot, *kind, data, skip);
+    }
+
+    /// Adds a message to the run of a channel that has members; `skip` is one of them.
+    pub(super) fn deliver_to(
+        &mut self,
+        now: Instant,
+        slot: ChannelSlot,
+        kind: Kind,
+        data: &[u8],
+        skip: Option<ConnId>,
+    ) {
+        let mut offered = self.offer(now, slot, kind, data, skip);
         if offered == Offered::NoRoom {
             self.close_run(now, slot);
             self.flush_now = true;
-            offered = self.offer(now, slot, publication, skip);
+            offered = self.offer(now, slot, kind, data, skip);
         }
         debug_assert_ne!(offered, Offered::NoRoom, "an empty run takes any message");
         if offered == Offered::Full {
@@ -85,23 +100,27 @@ impl State {
         }
     }
 
-    /// Offers a publication to its channel's run, which is opened if there is none.
+    /// Offers a message to its channel's run, which is opened if there is none.
     fn offer(
         &mut self,
         now: Instant,
         slot: ChannelSlot,
-        publication: &Publication,
+        kind: Kind,
+        data: &[u8],
         skip: Option<ConnId>,
     ) -> Offered {
         let Some(local) = self.local.get_mut(slot.index()) else {
             return Offered::Added;
         };
-        let Some(policy) = &local.policy else {
-            return Offered::Added;
-        };
         let run = match &mut local.run {
             Some(run) => run,
             none => {
+                let Some(policy) = &local.policy else {
+                    return Offered::Added;
+                };
+                let Some(name) = self.hub.name(slot) else {
+                    return Offered::Added;
+                };
                 let window = policy.delivery.window;
                 if window.is_zero() {
                     self.turn_runs.push(slot);
@@ -109,10 +128,10 @@ impl State {
                     local.run_due = Some(now + window);
                     self.due_runs.insert((now + window, slot));
                 }
-                none.insert(OpenRun::new(publication.channel.clone(), policy.delivery))
+                none.insert(self.spare_runs.take(name.clone(), policy.delivery))
             }
         };
-        run.offer(&publication.payload, skip)
+        run.offer_bytes(kind, data, skip)
     }
 
     /// Adds a publication to the run of the members that speak `wsd.v1`: one object a frame, without a window.
@@ -143,7 +162,7 @@ impl State {
                     format: Format::Message,
                     ..policy.delivery
                 };
-                OpenRun::new(channel.clone(), delivery)
+                self.spare_runs.take(channel.clone(), delivery)
             });
             let offered = run.offer(&object, skip);
             if offered != Offered::Added {
@@ -203,11 +222,12 @@ impl State {
     }
 
     /// Gives a run to the outboxes of the channel's members of one kind.
-    fn give(&mut self, now: Instant, slot: ChannelSlot, run: OpenRun, v1: bool) {
+    fn give(&mut self, now: Instant, slot: ChannelSlot, mut run: Box<OpenRun>, v1: bool) {
         let count = run.count();
         let ClosedRun { all, special } = run.close();
         let mut deflated = Form::NotAsked;
         let effort = effort(&self.config);
+        self.spare_runs.give(run);
         let mut slow = Vec::new();
         let mut gaps = Vec::new();
         let mut given = 0u64;

@@ -17,6 +17,7 @@ mod feed;
 mod form;
 mod generations;
 mod limits;
+mod pass_on;
 mod publish;
 mod reload;
 mod script_timers;
@@ -28,6 +29,7 @@ pub use asking::{Blame, Spending};
 pub use client::Accepted;
 pub use command::V1;
 pub use generations::Generations;
+pub use pass_on::Lane;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::num::NonZeroU64;
@@ -39,6 +41,7 @@ use super::inbox::Inbox;
 use super::message::Message;
 use super::outbox::Outbox;
 use super::users::Users;
+use super::run::SpareRuns;
 use super::wheel::Wheel;
 use crate::broker::Command;
 use crate::broker::home::Home;
@@ -128,6 +131,8 @@ pub struct State {
     last_ticket: NonZeroU64,
     /// Runs that end with this turn.
     turn_runs: Vec<ChannelSlot>,
+    /// Empty ones, to be used again.
+    spare_runs: SpareRuns,
     /// Runs whose delivery window ends at a time.
     due_runs: BTreeSet<(Instant, ChannelSlot)>,
     wheel: Wheel,
@@ -197,6 +202,7 @@ impl State {
             tickets: HashMap::new(),
             last_ticket: NonZeroU64::MIN,
             turn_runs: Vec::new(),
+            spare_runs: SpareRuns::default(),
             due_runs: BTreeSet::new(),
             wheel: Wheel::new(now),
             script_timers: ScriptTimers::default(),

@@ -95,8 +95,10 @@ impl State {
                     self.local.resize_with(slot.index() + 1, Local::default);
                 }
                 if let Some(local) = self.local.get_mut(slot.index()) {
+                    let home = self.place.hash.home(channel, self.place.workers);
                     *local = Local {
                         policy: Some(policy),
+                        home: Some(home),
                         ..Local::default()
                     };
                 }

@@ -5,9 +5,10 @@ use wsd::types::{ChannelName, Close, ConnId, Payload, StagesId};
 use wsd::wire::{Event, Inflate, Session, Upgrade};
 use wsd::worker::conns::Phase;
 use wsd::worker::remote::Remote;
-use wsd::worker::state::State;
+use wsd::worker::state::{Lane, State};
 
 use super::{World, limits};
+use crate::PASSED_ON;
 use crate::client::{Client, Stay};
 use crate::hooks::{DIRECT, Fact};
 use crate::note::Note;
@@ -83,6 +84,8 @@ impl World {
     }
 
     pub(super) fn after_session(&mut self, w: usize, id: ConnId) {
+        // What the worker keeps for the messages of one read.
+        let mut lane = None;
         loop {
             let worker = &mut self.workers[w];
             let client = worker.clients.get_mut(&id);
@@ -96,14 +99,20 @@ impl World {
                 return;
             };
             match event {
-                Event::Message(payload) => self.message(w, id, payload),
+                Event::Message(payload) => self.message(w, id, payload, &mut lane),
                 Event::Reply(frame) => self.call(w, |state, _| state.send_control(id, &frame)),
                 Event::Closed(close) => self.end(w, id, &close),
             }
         }
     }
 
-    pub(super) fn message(&mut self, w: usize, id: ConnId, payload: Payload) {
+    pub(super) fn message(
+        &mut self,
+        w: usize,
+        id: ConnId,
+        payload: Payload,
+        lane: &mut Option<Lane>,
+    ) {
         let note = Note::parse(std::str::from_utf8(&payload.data).expect("notes are text"));
         let state = &self.workers[w].state;
         if let Some(conn) = state.conns().get(id) {
@@ -126,7 +135,17 @@ impl World {
                 },
             );
         }
-        self.call(w, |state, now| state.on_message(now, id, payload));
+        let short = self.call(w, |state, now| {
+            // As `worker/conn.rs` does: the short way first.
+            let short = state.pass_on(now, id, lane, payload.kind, &payload.data);
+            if !short {
+                state.on_message(now, id, payload);
+            }
+            short
+        });
+        if short {
+            self.note(|| PASSED_ON.to_owned());
+        }
     }
 
     /// wsd itself publishes.
