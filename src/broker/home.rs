@@ -85,6 +85,9 @@ pub struct Home {
     outgoing: Vec<Outgoing>,
 }
 
+/// A table for so many channels is kept when there is none.
+const KEPT: usize = 1024;
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Kind {
     Memory,
@@ -382,6 +385,9 @@ impl Home {
             entry.live = false;
             if entry.batch.is_none() {
                 self.channels.remove(channel);
+                if self.channels.is_empty() && self.channels.capacity() > KEPT {
+                    self.channels.shrink_to_fit();
+                }
             }
             if self.broker == Kind::Redis {
                 self.command(Command::Unsubscribe(channel.clone()));

@@ -152,6 +152,7 @@ impl Hub {
         {
             *entry = None;
         }
+        self.let_go();
         left
     }
 
@@ -341,6 +342,21 @@ impl Hub {
         }
     }
 
+    /// A crowd has left: so do the tables that it needed.
+    fn let_go(&mut self) {
+        if self.subscriptions > 0 {
+            return;
+        }
+        if self.conns.capacity() > KEPT {
+            self.conns = Vec::new();
+        }
+        if self.channels.capacity() > KEPT {
+            self.channels = Vec::new();
+            self.free = Vec::new();
+            self.names.shrink_to_fit();
+        }
+    }
+
     fn memberships(&self, conn: ConnId) -> Option<&Memberships> {
         match self.conns.get(conn.slot as usize) {
             Some(Some((id, memberships))) if *id == conn => Some(memberships),
@@ -366,6 +382,9 @@ fn memberships_mut(
         .get_or_insert_with(|| (conn, Memberships::default()))
         .1
 }
+
+/// Tables of this size are kept when there is nobody left.
+const KEPT: usize = 1024;
 
 /// Tables here are indexed by `u32`: a worker has fewer than 2³² connections, channels and subscriptions.
 #[expect(

@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -61,7 +61,14 @@ pub(super) fn accept(worker: &Rc<Worker>, socket: Socket, ticket: Ticket) {
         id,
         ended: Cell::new(false),
     };
-    tokio::task::spawn_local(serve(guard, link, reader, Box::new(remote), ticket));
+    let arrival = Arrival {
+        guard,
+        link,
+        reader,
+        remote,
+        ticket,
+    };
+    tokio::task::spawn_local(serve(Box::new(arrival)));
 }
 
 /// Takes the worker's end of a connection of wsd's own, to which a channel's publications go.
@@ -189,13 +196,32 @@ pub(super) async fn next(worker: &Worker, link: &Link, reading: &mut Reading) ->
     .await
 }
 
-async fn serve(
+/// A connection as its task begins.
+///
+/// Boxed, and taken out by a function: a task's memory has room for what it was given besides what it makes of it, for
+/// as long as it lives.
+struct Arrival {
     guard: Guard,
     link: Rc<Link>,
     reader: Reader,
-    remote: Box<Remote>,
-    mut ticket: Ticket,
-) {
+    remote: Remote,
+    ticket: Ticket,
+}
+
+impl Arrival {
+    fn unpack(self: Box<Self>) -> Self {
+        *self
+    }
+}
+
+async fn serve(arrival: Box<Arrival>) {
+    let Arrival {
+        guard,
+        link,
+        reader,
+        remote,
+        mut ticket,
+    } = arrival.unpack();
     let worker = Rc::clone(&guard.worker);
     let mut reading = Reading {
         reader,
@@ -203,21 +229,12 @@ async fn serve(
     };
     let end = || drop(guard.end(&Close::REFUSED));
     // Boxed, so that what a handshake needs is given back after it.
-    if !Box::pin(open(
-        &worker,
-        &link,
-        &mut reading,
-        *remote,
-        &mut ticket,
-        end,
-    ))
-    .await
-    {
+    if !Box::pin(open(&worker, &link, &mut reading, remote, &mut ticket, end)).await {
         return;
     }
     log_open(&worker, &link);
-    let session = begin(&worker, link.id);
-    let close = converse(&worker, &link, &mut reading, session).await;
+    let mut session = begin(&worker, link.id);
+    let close = converse(&worker, &link, &mut reading, &mut session).await;
     let left = guard.end(&close);
     drop(guard);
     if let Some(conn) = left {
@@ -239,7 +256,7 @@ async fn converse(
     worker: &Worker,
     link: &Link,
     reading: &mut Reading,
-    mut session: Session,
+    session: &mut Session,
 ) -> Close {
     let id = link.id;
     // What came with the request.
@@ -260,13 +277,13 @@ async fn converse(
         }
         give_back(worker, std::mem::take(&mut input));
         loop {
-            match handle(worker, id, &mut session) {
+            match handle(worker, id, session) {
                 Handled::All => break,
                 Handled::Closed(close) => return close,
                 Handled::SomeLeft => again(worker).await,
                 Handled::Wait(until) => {
                     worker.settle();
-                    if let Some(close) = Box::pin(held(worker, link, &mut session, until)).await {
+                    if let Some(close) = Box::pin(held(worker, link, session, until)).await {
                         return close;
                     }
                 }
@@ -283,7 +300,7 @@ async fn converse(
             Wake::End | Wake::Failed(_) => return Close::LOST,
             Wake::Read(bytes) => input = bytes,
             Wake::Signals(signals) => {
-                if let Some(close) = heed(worker, link, &mut session, signals) {
+                if let Some(close) = heed(worker, link, session, signals) {
                     return close;
                 }
             }
@@ -363,10 +380,9 @@ pub(super) async fn say_goodbye(link: &Link, reader: &mut Reader, bytes: Vec<u8>
             }
         }
         link.writer.shutdown();
-        let mut sink = BytesMut::with_capacity(4096);
-        while poll_fn(|cx| reader.poll(cx, &mut sink)).await? > 0 {
-            sink.clear();
-        }
+        // A buffer for each look: when a crowd leaves, none of those that wait holds one.
+        let mut sink = |cx: &mut Context<'_>| reader.poll(cx, &mut BytesMut::with_capacity(4096));
+        while poll_fn(&mut sink).await? > 0 {}
         Ok(())
     };
     // Whether it heard us or not, it has ended.

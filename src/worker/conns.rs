@@ -29,22 +29,31 @@ pub enum Phase {
 }
 
 /// One accepted connection.
+///
+/// What every delivery looks at stands first and together: a crowd is larger than the caches.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Conn {
-    /// What hooks see.
-    pub peer: Peer,
-    /// How it came.
-    pub route: Arc<Route>,
+    /// What waits to be written.
+    pub outbox: Outbox,
+    /// How far it has got.
+    pub phase: Phase,
+    /// Whether it stands in the list of those to be written.
+    pub dirty: bool,
+    /// A connection of wsd's own (`wsd subscribe`): no hook is asked, it is not counted.
+    pub internal: bool,
+    /// Channels in which it catches up.
+    pub feeds: u32,
+    /// It speaks `wsd.v1`; `None`: a plain client.
+    pub v1: Option<Box<V1>>,
     /// What was agreed on compression; `None` if nothing was.
     pub deflate: Option<Agreement>,
     /// Where the channel of its messages stood when it was last looked up.
     pub near: ChannelSlot,
-    /// How far it has got.
-    pub phase: Phase,
-    /// What waits to be written.
-    pub outbox: Outbox,
-    /// Whether it stands in the list of those to be written.
-    pub dirty: bool,
+    /// How it came.
+    pub route: Arc<Route>,
+    /// What hooks see.
+    pub peer: Peer,
     /// What hooks have spent on it, if that was much.
     pub meter: Option<Box<Meter>>,
     /// When it is closed with 4401, as seconds since 1970.
@@ -54,13 +63,7 @@ pub struct Conn {
     /// When the request was complete.
     pub opened: Instant,
     /// Why the close was asked for, if it was.
-    pub close: Option<Close>,
-    /// A connection of wsd's own (`wsd subscribe`): no hook is asked, it is not counted.
-    pub internal: bool,
-    /// It speaks `wsd.v1`; `None`: a plain client.
-    pub v1: Option<Box<V1>>,
-    /// Channels in which it catches up.
-    pub feeds: u32,
+    pub close: Option<Box<Close>>,
     /// How much it has sent lately; `None` until a limit asks.
     pub paces: Option<Box<Paces>>,
 }
@@ -98,12 +101,17 @@ struct Slot {
     session_tick: Option<u64>,
 }
 
+/// A table of so many slots is kept when all are free.
+const KEPT_SLOTS: usize = 1024;
+
 /// The connections of one worker.
 #[derive(Debug, Default)]
 pub struct ConnTable {
     slots: Vec<Slot>,
     free: Vec<u32>,
     open: usize,
+    /// The generation of a slot that is new: no slot that was let go had it.
+    first: u32,
 }
 
 impl ConnTable {
@@ -121,13 +129,13 @@ impl ConnTable {
         // A process has fewer than 2^32 descriptors.
         let slot = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
         self.slots.push(Slot {
-            generation: 0,
+            generation: self.first,
             entry: Entry::Pending,
             session_tick: None,
         });
         ConnId {
             slot,
-            generation: 0,
+            generation: self.first,
         }
     }
 
@@ -148,6 +156,13 @@ impl ConnTable {
         slot.session_tick = None;
         let entry = std::mem::replace(&mut slot.entry, Entry::Free);
         self.free.push(id.slot);
+        if self.free.len() == self.slots.len() && self.slots.capacity() > KEPT_SLOTS {
+            // A crowd has left: its names must not come back, its memory may go.
+            let generations = self.slots.iter().map(|slot| slot.generation);
+            self.first = generations.fold(self.first, u32::max);
+            self.slots = Vec::new();
+            self.free = Vec::new();
+        }
         match entry {
             Entry::Open(conn) => {
                 self.open -= 1;
@@ -243,5 +258,27 @@ impl ConnTable {
         self.slots
             .get_mut(id.slot as usize)
             .filter(|slot| slot.generation == id.generation && !matches!(slot.entry, Entry::Free))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crowd_that_left_leaves_no_table_and_no_name() {
+        let mut table = ConnTable::default();
+        let crowd: Vec<ConnId> = (0..3000).map(|_| table.reserve()).collect();
+        for &id in &crowd {
+            assert!(table.is_pending(id));
+            table.remove(id);
+        }
+        assert!(table.slots.capacity() <= KEPT_SLOTS);
+        for _ in 0..3000 {
+            let id = table.reserve();
+            assert!(table.is_pending(id) && !crowd.contains(&id));
+        }
+        assert!(crowd.iter().all(|&id| !table.is_pending(id)));
+        assert_eq!(table.ids().count(), 3000);
     }
 }

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -63,6 +64,9 @@ const MESSAGES_A_TURN: usize = 1024;
 
 /// Loading scripts for a reload stops a worker's connections for so long without a word (SPEC §6).
 const SLOW_LOAD: Duration = Duration::from_millis(20);
+
+/// Connections that are found before they are written, one after the other.
+const FOUND: usize = 64;
 
 /// Slices of one vectored write.
 const SLICES: usize = 16;
@@ -264,17 +268,26 @@ impl Worker {
         let links = self.links.borrow();
         let mut state = self.state();
         let scratch = &mut *self.scratch.borrow_mut();
-        for &id in list {
-            let link = links.get(id.slot as usize).and_then(Option::as_ref);
-            if let Some(link) = link.filter(|link| link.id == id && !link.blocked.get()) {
-                write_one(&mut state, scratch, link);
+        let find = |id: &ConnId| {
+            let link = links.get(id.slot as usize)?.as_deref()?;
+            let is_free = link.id == *id && !link.blocked.get();
+            is_free.then(|| (link, link.writer.fd()))
+        };
+        let mut found: SmallVec<[(&Link, BorrowedFd<'_>); FOUND]> = SmallVec::new();
+        // First all are found, then all are written: the processor fetches them from memory side by side, where between
+        // two system calls it would wait for each.
+        for chunk in list.chunks(FOUND) {
+            found.clear();
+            found.extend(chunk.iter().filter_map(find));
+            for &(link, fd) in &found {
+                write_one(&mut state, scratch, link, fd);
             }
         }
     }
 }
 
 /// Writes what waits for a connection, until it is all or the socket takes no more.
-fn write_one(state: &mut State, scratch: &mut Scratch, link: &Link) {
+fn write_one(state: &mut State, scratch: &mut Scratch, link: &Link, fd: BorrowedFd<'_>) {
     if let Some(tls) = link.tls.get() {
         secure::write(state, scratch, link, &mut tls.borrow_mut());
         return;
@@ -283,7 +296,7 @@ fn write_one(state: &mut State, scratch: &mut Scratch, link: &Link) {
         let Some(outbox) = state.outbox(link.id) else {
             return;
         };
-        let (result, offered) = offer(link, outbox);
+        let (result, offered) = offer(link, fd, outbox);
         if offered == 0 {
             return;
         }
@@ -308,9 +321,9 @@ fn write_one(state: &mut State, scratch: &mut Scratch, link: &Link) {
 }
 
 /// Writes once; returns also how much was offered, which is 0 if nothing waits.
-fn offer(link: &Link, outbox: &Outbox) -> (io::Result<usize>, usize) {
+fn offer(link: &Link, fd: BorrowedFd<'_>, outbox: &Outbox) -> (io::Result<usize>, usize) {
     if let Some(slice) = outbox.single() {
-        return (link.writer.try_write(slice), slice.len());
+        return (link.writer.send(fd, slice), slice.len());
     }
     let mut slices: SmallVec<[IoSlice<'_>; SLICES]> = SmallVec::new();
     let mut offered = 0;

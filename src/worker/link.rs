@@ -4,8 +4,12 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::task::{Context, Poll, Waker};
 
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+use tokio::io::Interest;
 use tokio::net::{tcp, unix};
 
 use crate::tls::Tunnel;
@@ -27,10 +31,31 @@ impl Writer {
     }
 
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.send(self.fd(), bytes)
+    }
+
+    /// The descriptor of its socket.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Tcp(half) => half.try_write(bytes),
-            Self::Unix(half) => half.try_write(bytes),
+            Self::Tcp(half) => half.as_ref().as_fd(),
+            Self::Unix(half) => half.as_ref().as_fd(),
         }
+    }
+
+    /// Writes once to its socket, which is `fd`.
+    ///
+    /// Straight to the kernel: neither libc's cancellation point nor the runtime's notes on the socket are touched, which
+    /// for many subscribers are as many lines that no cache holds. The runtime hears only of a socket that takes no more.
+    pub(super) fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+        let result = rustix::net::send(fd, bytes, SendFlags::NOSIGNAL);
+        if result == Err(Errno::WOULDBLOCK) {
+            let full = || Err(io::ErrorKind::WouldBlock.into());
+            return match self {
+                Self::Tcp(half) => half.as_ref().try_io(Interest::WRITABLE, full),
+                Self::Unix(half) => half.as_ref().try_io(Interest::WRITABLE, full),
+            };
+        }
+        Ok(result?)
     }
 
     pub(super) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -79,21 +104,23 @@ impl Signals {
     }
 }
 
-/// The shell's side of one connection.
+/// The shell's side of one connection. What every write looks at stands first and together.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Link {
     pub(super) id: ConnId,
     pub(super) writer: Writer,
     /// Where its TLS ends here.
     pub(super) tls: OnceCell<Box<RefCell<Tunnel>>>,
+    /// Bytes that were written while it was open, the handshake's answer included.
+    pub(super) sent: Cell<u64>,
     /// The socket took no more: its task waits until it does.
     pub(super) blocked: Cell<bool>,
     /// Bytes that were read, the handshake's included.
     pub(super) received: Cell<u64>,
-    /// Bytes that were written while it was open, the handshake's answer included.
-    pub(super) sent: Cell<u64>,
     signals: Cell<Signals>,
-    close: RefCell<Option<Close>>,
+    /// Boxed, as hardly one of those that are open has it.
+    close: RefCell<Option<Box<Close>>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -120,12 +147,12 @@ impl Link {
 
     /// Asks for the closing handshake.
     pub(super) fn close(&self, close: Close) {
-        *self.close.borrow_mut() = Some(close);
+        *self.close.borrow_mut() = Some(Box::new(close));
         self.signal(Signals::CLOSE);
     }
 
     pub(super) fn take_close(&self) -> Option<Close> {
-        self.close.borrow_mut().take()
+        self.close.borrow_mut().take().map(|close| *close)
     }
 
     pub(super) const fn take_signals(&self) -> Signals {

@@ -280,10 +280,16 @@ impl Worker {
     }
 
     fn remove_link(&self, id: ConnId) {
-        if let Some(place) = self.links.borrow_mut().get_mut(id.slot as usize)
+        let mut links = self.links.borrow_mut();
+        if let Some(place) = links.get_mut(id.slot as usize)
             && place.as_ref().is_some_and(|link| link.id == id)
         {
             *place = None;
+        }
+        while links.pop_if(|last| last.is_none()).is_some() {}
+        if links.capacity() > 1024 && links.len() < links.capacity() / 4 {
+            let len = links.len();
+            links.shrink_to(len * 2);
         }
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn heed(
         let asked = conn.and_then(|conn| conn.close.clone());
         return Some(asked.map_or(Close::LOST, |close| Close {
             code: 1006,
-            ..close
+            ..*close
         }));
     }
     if signals.has(Signals::LIMITS) {

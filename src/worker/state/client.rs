@@ -246,7 +246,7 @@ impl State {
             return;
         }
         conn.phase = Phase::Closing;
-        conn.close = Some(close.clone());
+        conn.close = Some(Box::new(close.clone()));
         mark(&mut self.dirty, id, conn);
         self.outputs.push_back(Output::Close(id, close));
     }

@@ -390,7 +390,7 @@ impl State {
         conn.outbox.clear();
         self.queued_bytes = (self.queued_bytes + conn.outbox.queued()).saturating_sub(before);
         conn.phase = Phase::Closing;
-        conn.close = Some(Close::TRY_AGAIN);
+        conn.close = Some(Box::new(Close::TRY_AGAIN));
         self.metrics.slow_disconnects.inc();
         self.outputs.push_back(Output::Close(id, Close::TRY_AGAIN));
         self.wheel.set(now + SLOW_CLOSE, id, Timer::Kill);

@@ -142,6 +142,9 @@ impl State {
                 return;
             }
             self.unanswered.remove(channel);
+            if self.unanswered.is_empty() && self.unanswered.capacity() > 1024 {
+                self.unanswered.shrink_to_fit();
+            }
         }
         let Some(slot) = self.hub.find(channel) else {
             return;
