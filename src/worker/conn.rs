@@ -12,15 +12,13 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
+use super::arrive::{Arrival, hand_on};
 use super::conns::Conn;
-use super::counts::Ticket;
 use super::link::{Link, Signals};
-use super::message::Socket;
-use super::open::open;
+use super::open::{Opened, open};
 use super::reader::{self, Read, Reader};
-use super::remote::Remote;
 use super::signals::{heed, held, limits, unblock};
 use super::state::Spending;
 use super::{READ_BYTES, Worker, clock, secure};
@@ -33,43 +31,6 @@ const LINGER: Duration = Duration::from_secs(1);
 
 /// What a connection may do in hooks before others have their turn.
 const HOOK_TURN: Duration = Duration::from_millis(5);
-
-/// Takes a connection from the acceptor.
-pub(super) fn accept(worker: &Rc<Worker>, socket: Socket, ticket: Ticket) {
-    let (socket, remote) = match socket {
-        Socket::Tcp(stream, address) => (
-            TcpStream::from_std(stream).map(reader::split_tcp),
-            Remote::tcp(address, &worker.state().config().listen.trusted_proxies),
-        ),
-        Socket::Unix(stream) => (
-            UnixStream::from_std(stream).map(reader::split_unix),
-            Remote::unix(),
-        ),
-    };
-    let (reader, writer) = match socket {
-        Ok(halves) => halves,
-        Err(error) => {
-            tracing::warn!(target: "listen", "a connection could not be taken over: {error}");
-            return;
-        }
-    };
-    let id = worker.state().on_accept(clock::now());
-    let link = Rc::new(Link::new(id, writer));
-    worker.add_link(&link);
-    let guard = Guard {
-        worker: Rc::clone(worker),
-        id,
-        ended: Cell::new(false),
-    };
-    let arrival = Arrival {
-        guard,
-        link,
-        reader,
-        remote,
-        ticket,
-    };
-    tokio::task::spawn_local(serve(Box::new(arrival)));
-}
 
 /// Takes the worker's end of a connection of wsd's own, to which a channel's publications go.
 pub(super) fn attach(
@@ -87,11 +48,7 @@ pub(super) fn attach(
     let id = worker.state().on_attach(clock::now(), channel);
     let link = Rc::new(Link::new(id, writer));
     worker.add_link(&link);
-    let guard = Guard {
-        worker: Rc::clone(worker),
-        id,
-        ended: Cell::new(false),
-    };
+    let guard = Guard::new(worker, id);
     tokio::task::spawn_local(async move {
         let mut reading = Reading {
             reader,
@@ -110,13 +67,21 @@ pub(super) fn attach(
 }
 
 /// Ends the connection in the state, whatever ends its task: a panic too.
-struct Guard {
+pub(super) struct Guard {
     worker: Rc<Worker>,
     id: ConnId,
     ended: Cell<bool>,
 }
 
 impl Guard {
+    pub(super) fn new(worker: &Rc<Worker>, id: ConnId) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            id,
+            ended: Cell::new(false),
+        }
+    }
+
     fn end(&self, close: &Close) -> Option<Box<Conn>> {
         if self.ended.replace(true) {
             return None;
@@ -196,41 +161,35 @@ pub(super) async fn next(worker: &Worker, link: &Link, reading: &mut Reading) ->
     .await
 }
 
-/// A connection as its task begins.
-///
-/// Boxed, and taken out by a function: a task's memory has room for what it was given besides what it makes of it, for
-/// as long as it lives.
-struct Arrival {
-    guard: Guard,
-    link: Rc<Link>,
-    reader: Reader,
-    remote: Remote,
-    ticket: Ticket,
-}
-
-impl Arrival {
-    fn unpack(self: Box<Self>) -> Self {
-        *self
-    }
-}
-
-async fn serve(arrival: Box<Arrival>) {
+pub(super) async fn serve(arrival: Box<Arrival>) {
     let Arrival {
         guard,
         link,
-        reader,
+        mut reading,
         remote,
         mut ticket,
+        upgrade,
     } = arrival.unpack();
     let worker = Rc::clone(&guard.worker);
-    let mut reading = Reading {
-        reader,
-        pending: BytesMut::new(),
-    };
     let end = || drop(guard.end(&Close::REFUSED));
     // Boxed, so that what a handshake needs is given back after it.
-    if !Box::pin(open(&worker, &link, &mut reading, remote, &mut ticket, end)).await {
-        return;
+    let opened = Box::pin(open(
+        &worker,
+        &link,
+        &mut reading,
+        remote,
+        upgrade,
+        &mut ticket,
+        end,
+    ))
+    .await;
+    match opened {
+        Opened::Here => {}
+        Opened::There(request) => {
+            hand_on(&worker, link, reading, ticket, *request);
+            return;
+        }
+        Opened::No => return,
     }
     log_open(&worker, &link);
     let mut session = begin(&worker, link.id);

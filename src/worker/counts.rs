@@ -205,6 +205,26 @@ impl Ticket {
         Ok(())
     }
 
+    /// Takes a place on that worker instead, unless it would have more than a few connections more than the one before.
+    pub(super) fn move_to(&mut self, worker: WorkerId) -> bool {
+        let workers = &self.counts.workers;
+        let (Some(here), Some(there)) = (
+            workers.get(self.worker.index()),
+            workers.get(worker.index()),
+        ) else {
+            return false;
+        };
+        let few = here.load(Ordering::Relaxed);
+        // Several may look at once: what they add is few again.
+        if there.load(Ordering::Relaxed) > few + few / 20 + 4 {
+            return false;
+        }
+        here.fetch_sub(1, Ordering::Relaxed);
+        there.fetch_add(1, Ordering::Relaxed);
+        self.worker = worker;
+        true
+    }
+
     /// The handshake was answered.
     pub(super) fn opened(&mut self) {
         if std::mem::replace(&mut self.opening, false) {
@@ -278,6 +298,32 @@ mod tests {
         assert_eq!(counts.handshakes(), HANDSHAKES - 1);
         drop(tickets);
         assert_eq!((counts.handshakes(), counts.connections()), (0, 0));
+    }
+
+    #[test]
+    fn a_place_moves_as_long_as_the_workers_stay_balanced() {
+        let counts = counts(1000, 0);
+        let mut tickets: Vec<Ticket> = (0..200).map(|_| counts.take_ticket().unwrap()).collect();
+        let moved = tickets
+            .iter_mut()
+            .filter(|ticket| ticket.worker() == WorkerId(0));
+        let moved = moved
+            .map(|ticket| u32::from(ticket.move_to(WorkerId(1))))
+            .sum::<u32>();
+        assert!((1..10).contains(&moved), "{moved}");
+        let there = tickets
+            .iter()
+            .filter(|ticket| ticket.worker() == WorkerId(1))
+            .count();
+        assert_eq!(there, 100 + moved as usize);
+        assert!(!tickets[0].move_to(WorkerId(7)));
+        tickets.clear();
+        assert!(
+            counts
+                .workers
+                .iter()
+                .all(|count| count.load(Ordering::Relaxed) == 0)
+        );
     }
 
     #[test]

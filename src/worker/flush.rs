@@ -23,7 +23,7 @@ use super::message::{Message, Report};
 use super::outbox::Outbox;
 use super::secure::{self, Scratch};
 use super::state::State;
-use super::{Worker, clock, conn};
+use super::{Worker, arrive, clock, conn};
 use crate::types::{ConnId, WorkerId};
 
 /// Wakes the flusher, at most once until it runs.
@@ -163,7 +163,8 @@ impl Worker {
     fn handle(self: &Rc<Self>, message: Message) {
         let now = clock::now();
         match message {
-            Message::Accept(socket, ticket) => conn::accept(self, socket, ticket),
+            Message::Accept(socket, ticket) => arrive::accept(self, socket, ticket),
+            Message::Move(moved) => arrive::adopt(self, *moved),
             Message::Answer(receipt, outcome) => self.state().on_answer(now, receipt, outcome),
             Message::Attach(socket, channel) => conn::attach(self, socket, &channel),
             Message::Blame(blame, conn) => self.state().on_blame(blame, conn),

@@ -52,6 +52,8 @@ impl std::fmt::Debug for Prepared {
 pub enum Message {
     /// The acceptor has a connection for it.
     Accept(Socket, super::counts::Ticket),
+    /// A connection whose channel has its home here.
+    Move(Box<Moved>),
     /// A connection of wsd's own that gets what is published in a channel.
     Attach(std::os::unix::net::UnixStream, ChannelName),
     /// For homes here, in order.
@@ -96,6 +98,21 @@ pub enum Message {
     PublishFromNode(ChannelName, Payload),
     /// What this worker has to tell about itself.
     Report(std::sync::mpsc::SyncSender<Report>),
+}
+
+/// A connection that goes to its channel's home: its request is read, nothing is decided yet.
+#[derive(Debug)]
+pub struct Moved {
+    /// Not known to any runtime.
+    pub socket: Socket,
+    /// Whose place it has there already.
+    pub ticket: super::counts::Ticket,
+    /// Where it comes from.
+    pub remote: super::remote::Remote,
+    /// What it asked for.
+    pub upgrade: crate::wire::Upgrade,
+    /// What came behind the request.
+    pub rest: bytes::BytesMut,
 }
 
 /// Whether a worker wants a channel.

@@ -6,6 +6,7 @@
 //! the process, because its indexes can no longer be trusted, and systemd starts it again.
 
 pub mod accept;
+mod arrive;
 pub mod clock;
 mod conn;
 pub mod conns;

@@ -15,6 +15,16 @@ use crate::tls::Failure;
 use crate::wire::proxy::ProxyError;
 use crate::wire::{Refusal, Upgrade, handshake, proxy};
 
+/// What became of a handshake.
+pub(super) enum Opened {
+    /// It is let in.
+    Here,
+    /// It has a place on the worker that is its channel's home, where it is to be decided.
+    There(Box<(Upgrade, Remote)>),
+    /// It was refused, or has gone.
+    No,
+}
+
 /// Why there is no connection.
 enum Refused {
     /// The handshake is answered so.
@@ -23,6 +33,8 @@ enum Refused {
     Closed(ProxyError),
     /// TLS has failed; the peer gets an alert, if there is one for it.
     Failed(Failure),
+    /// It goes to another worker.
+    Elsewhere(Box<Upgrade>),
     /// There is nobody to answer.
     Gone,
     /// The PROXY header has not come in time.
@@ -35,19 +47,25 @@ impl From<Refusal> for Refused {
     }
 }
 
-/// Reads the request and has it answered; the goodbye of one that was refused, after `end` was called.
+/// Reads the request, unless it was read elsewhere, and has it answered; the goodbye of one that was refused. `end` is
+/// called unless it is let in.
 pub(super) async fn open(
     worker: &Worker,
     link: &Link,
     reading: &mut Reading,
     mut remote: Remote,
+    upgrade: Option<Upgrade>,
     ticket: &mut Ticket,
     end: impl FnOnce(),
-) -> bool {
-    let refused = match negotiate(worker, link, reading, &mut remote, ticket).await {
+) -> Opened {
+    let result = match upgrade {
+        Some(upgrade) => decide(worker, link, &upgrade, &remote),
+        None => negotiate(worker, link, reading, &mut remote, ticket).await,
+    };
+    let refused = match result {
         Ok(()) => {
             ticket.opened();
-            return true;
+            return Opened::Here;
         }
         Err(refused) => refused,
     };
@@ -74,9 +92,10 @@ pub(super) async fn open(
             worker.metrics.refused_timeout.inc();
             refusals.closed(now, &remote, "the PROXY header did not come in time");
         }
+        Refused::Elsewhere(upgrade) => return Opened::There(Box::new((*upgrade, remote))),
         Refused::Gone => {}
     }
-    false
+    Opened::No
 }
 
 async fn negotiate(
@@ -103,9 +122,20 @@ async fn negotiate(
     drop(config);
     let upgrade = read_request(worker, link, reading, remote, ticket).await?;
     ticket.count_for(remote.key())?;
+    // No hook has run. TLS stays where it began. Where a channel's members are at its home, what they say does not change threads twice.
+    let home = worker.state().home_of(&upgrade);
+    let home = home.filter(|_| link.tls.get().is_none());
+    if home.is_some_and(|home| ticket.move_to(home)) {
+        return Err(Refused::Elsewhere(Box::new(upgrade)));
+    }
+    decide(worker, link, &upgrade, remote)
+}
+
+/// Has the request answered.
+fn decide(worker: &Worker, link: &Link, upgrade: &Upgrade, remote: &Remote) -> Result<(), Refused> {
     let result = worker
         .state()
-        .on_upgrade(clock::now(), link.id, &upgrade, remote);
+        .on_upgrade(clock::now(), link.id, upgrade, remote);
     worker.settle();
     result.map(|_| ()).map_err(Refused::Answered)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::{Client, Request, Wsd, eventually};
+use crate::support::{Client, Request, Stream, Wsd, eventually, frame};
 
 const FOUR: &str = "[runtime]\nworkers = 4\n";
 
@@ -154,6 +154,31 @@ fn reload_switches_all_workers_before_it_answers() {
         client.text("x");
         client.expect("x two");
     }
+}
+
+#[test]
+fn connection_goes_to_the_home_of_its_channel() {
+    let wsd = Wsd::with_hooks(
+        FOUR,
+        &[(
+            "h.lua",
+            "function on_connect(conn) conn:send(tostring(wsd.worker)) end",
+        )],
+    );
+    let open = |room: &str| {
+        // What comes right behind the request goes with it.
+        let request = Request::websocket(room).bytes();
+        let bytes = [request, frame(0x81, b"early")].concat();
+        Client::open_with(Stream::tcp(wsd.address()), &bytes)
+    };
+    for room in ["/one", "/two"] {
+        let (mut first, mut second) = (open(room), open(room));
+        assert_eq!(first.next_text(), second.next_text(), "{room}");
+        first.expect("early");
+        first.expect("early");
+        second.expect("early");
+    }
+    eventually!(wsd.metric("wsd_connections") == 0);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::config::Route;
 use crate::hub::ChannelSlot;
 use crate::pipeline::{Admission, Effect, Effects, Hook, MessageOutcome, Peer, Pipeline, Who};
 use crate::protocol::SUBPROTOCOL;
-use crate::types::{ChannelName, Close, ConnId, Payload, StagesId};
+use crate::types::{ChannelName, Close, ConnId, Payload, StagesId, WorkerId};
 use crate::wire::{Refusal, Upgrade, handshake};
 
 /// A handshake that was let in.
@@ -32,6 +32,17 @@ impl State {
         let id = self.conns.reserve();
         self.wheel.set(now + timeout, id, Timer::Handshake);
         id
+    }
+
+    /// The worker that is the home of the channel that the request's path names, if that is another one.
+    #[must_use]
+    pub fn home_of(&self, upgrade: &Upgrade) -> Option<WorkerId> {
+        if self.place.workers == 1 {
+            return None;
+        }
+        let channel = self.config.route(&upgrade.path)?.channel?;
+        let home = self.place.hash.home(&channel, self.place.workers);
+        (home != self.place.worker).then_some(home)
     }
 
     /// The request is complete. What is let in finds the answer in its outbox, as soon as its subscription is live.
