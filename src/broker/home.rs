@@ -5,6 +5,8 @@
 //! [`Home::publish`], and carries out what [`Home::poll_output`] says, in order.
 
 mod batch;
+mod interest;
+mod recalls;
 mod short;
 #[cfg(test)]
 mod tests;
@@ -12,6 +14,7 @@ mod workers;
 
 use batch::publication;
 pub use batch::{ClosedBatch, Gather, Publish};
+use recalls::{Followed, Recalls, Whom};
 pub use workers::WorkerSet;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -54,6 +57,8 @@ struct HomeChannel {
     /// Who waits to hear that it is live.
     waiting: WorkerSet,
     batch: Option<OpenBatch>,
+    /// It is wanted and keeps a history in Redis.
+    followed: Option<Followed>,
 }
 
 /// A batch that still takes messages.
@@ -81,6 +86,10 @@ pub struct Home {
     outputs: VecDeque<HomeOutput>,
     /// What channels keep, in memory mode.
     histories: Histories,
+    /// What Redis was asked about the histories of channels.
+    recalls: Recalls,
+    /// How often members missed what cannot be had again, since somebody asked.
+    gaps: u64,
     /// What goes to Redis with the next output.
     outgoing: Vec<Outgoing>,
 }
@@ -111,6 +120,8 @@ impl Home {
             due: BTreeSet::new(),
             outputs: VecDeque::new(),
             histories: Histories::new(hash),
+            recalls: Recalls::default(),
+            gaps: 0,
             outgoing: Vec::new(),
         }
     }
@@ -269,8 +280,26 @@ impl Home {
     }
 
     /// A reload changed what channels keep; a channel without bounds keeps nothing any more.
-    pub fn set_bounds(&mut self, of: impl FnMut(&ChannelName) -> Option<Keep>) {
-        self.histories.set_bounds(of);
+    pub fn set_bounds(&mut self, mut of: impl FnMut(&ChannelName) -> Option<Keep>) {
+        if self.broker == Kind::Memory {
+            self.histories.set_bounds(of);
+            return;
+        }
+        let mut begun = Vec::new();
+        for (name, channel) in &mut self.channels {
+            match (of(name), &mut channel.followed) {
+                (Some(keep), Some(followed)) => followed.keep = keep,
+                (Some(keep), none) if !channel.wanted.is_empty() => {
+                    *none = Some(Followed::new(keep));
+                    begun.push(name.clone());
+                }
+                // What is held there comes with its answer.
+                (Some(_) | None, _) => {}
+            }
+        }
+        for name in begun {
+            self.begin_following(&name);
+        }
     }
 
     /// Whether [`Home::poll_turn`] may have something.
@@ -282,13 +311,14 @@ impl Home {
     /// Gives messages their place in the channel: to the subscribers in memory mode, to Redis otherwise.
     ///
     /// `senders` are those of all that the messages were made of: whom to tell if Redis cannot take them. `keep` is what
-    /// the channel keeps.
+    /// the channel keeps; `merged` wait to hear that what their messages became part of is published.
     pub fn publish(
         &mut self,
         now: Instant,
         channel: &ChannelName,
         items: impl IntoIterator<Item = BatchItem>,
         senders: &[Origin],
+        merged: &[Receipt],
         keep: Option<Keep>,
     ) {
         match self.broker {
@@ -313,17 +343,31 @@ impl Home {
                             .push_back(HomeOutput::Deliver(wanted, Arc::new(publication)));
                     }
                 }
+                for &receipt in merged {
+                    let taken = Outcome::Taken(None);
+                    self.outputs.push_back(HomeOutput::Answer(receipt, taken));
+                }
             }
             Kind::Redis => {
                 for item in items {
+                    let receipt = item.receipt();
+                    let waits =
+                        |sender: &Origin| receipt.iter().chain(merged).any(|r| r.origin == *sender);
                     let senders = match item.sender {
+                        Some(_) if receipt.is_some() => SmallVec::new(),
                         Some(sender) => SmallVec::from_buf([sender]),
-                        None => SmallVec::from_slice(senders),
+                        None => senders.iter().copied().filter(|s| !waits(s)).collect(),
                     };
                     self.outgoing.push(Outgoing {
                         publication: publication(channel, item),
                         senders,
+                        receipt,
+                        merged: Vec::new(),
+                        keep,
                     });
+                }
+                if let Some(last) = self.outgoing.last_mut() {
+                    last.merged.extend_from_slice(merged);
                 }
             }
         }
@@ -337,6 +381,11 @@ impl Home {
         recall: &Recall,
         keep: Option<Keep>,
     ) {
+        if let (Kind::Redis, Some(keep)) = (self.broker, keep) {
+            let whom = Whom::Worker(worker, recall.token);
+            self.ask(&recall.channel, recall.ask, keep, whom);
+            return;
+        }
         let missed = keep.map(|bounds| {
             let history = self.histories.read(now, &recall.channel, bounds);
             match recall.ask {
@@ -351,98 +400,6 @@ impl Home {
         let token = recall.token;
         self.outputs
             .push_back(HomeOutput::Recalled(worker, Recalled { token, missed }));
-    }
-
-    /// A worker's first subscriber came. Each call is answered with one [`HomeOutput::Live`], in order.
-    pub fn on_wanted(&mut self, worker: WorkerId, channel: &ChannelName) {
-        let entry = self.channels.entry(channel.clone()).or_default();
-        let first = entry.wanted.is_empty();
-        entry.wanted.add(worker);
-        let nobody_confirms = self.broker == Kind::Memory || self.status == LinkStatus::Down;
-        if nobody_confirms || entry.live {
-            self.outputs
-                .push_back(HomeOutput::Live(worker, channel.clone()));
-        } else {
-            entry.waiting.add(worker);
-        }
-        if first && self.broker == Kind::Redis {
-            self.command(Command::Subscribe(channel.clone()));
-        }
-    }
-
-    /// A worker's last subscriber left.
-    pub fn on_unwanted(&mut self, worker: WorkerId, channel: &ChannelName) {
-        let Some(entry) = self.channels.get_mut(channel) else {
-            return;
-        };
-        entry.wanted.remove(worker);
-        if entry.waiting.has(worker) {
-            entry.waiting.remove(worker);
-            self.outputs
-                .push_back(HomeOutput::Live(worker, channel.clone()));
-        }
-        if entry.wanted.is_empty() {
-            entry.live = false;
-            if entry.batch.is_none() {
-                self.channels.remove(channel);
-                if self.channels.is_empty() && self.channels.capacity() > KEPT {
-                    self.channels.shrink_to_fit();
-                }
-            }
-            if self.broker == Kind::Redis {
-                self.command(Command::Unsubscribe(channel.clone()));
-            }
-        }
-    }
-
-    /// Redis confirmed the subscription.
-    pub fn on_live(&mut self, channel: &ChannelName) {
-        let Some(entry) = self.channels.get_mut(channel) else {
-            return;
-        };
-        entry.live = true;
-        for worker in std::mem::take(&mut entry.waiting).iter() {
-            self.outputs
-                .push_back(HomeOutput::Live(worker, channel.clone()));
-        }
-    }
-
-    /// Redis has sent something for a channel of this home.
-    pub fn on_publication(&mut self, publication: Arc<Publication>) {
-        let wanted = self
-            .channels
-            .get(&publication.channel)
-            .map_or_else(WorkerSet::default, |channel| channel.wanted);
-        if !wanted.is_empty() {
-            self.outputs
-                .push_back(HomeOutput::Deliver(wanted, publication));
-        }
-    }
-
-    /// The link to Redis is there or not. Returns how many wanted channels may have missed something.
-    pub fn on_status(&mut self, status: LinkStatus) -> usize {
-        let before = std::mem::replace(&mut self.status, status);
-        if status == before {
-            return 0;
-        }
-        let mut gaps = Vec::new();
-        let mut released: Vec<(WorkerId, ChannelName)> = Vec::new();
-        for (name, channel) in &mut self.channels {
-            if status == LinkStatus::Up && !channel.wanted.is_empty() {
-                gaps.push(HomeOutput::Gap(channel.wanted, name.clone()));
-            }
-            channel.live = status == LinkStatus::Up && !channel.wanted.is_empty();
-            let waiting = std::mem::take(&mut channel.waiting);
-            released.extend(waiting.iter().map(|worker| (worker, name.clone())));
-        }
-        // Nobody waits for a link that is away, and one that is back has confirmed every subscription.
-        let released = released
-            .into_iter()
-            .map(|(worker, name)| HomeOutput::Live(worker, name));
-        self.outputs.extend(released);
-        let wanted = gaps.len();
-        self.outputs.extend(gaps);
-        wanted
     }
 
     /// Whether Redis is there; always so in memory mode.

@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::types::{ChannelName, Origin, Position, Publication};
+use crate::config::Keep;
+use crate::types::{ChannelName, Origin, Outcome, Position, Publication, Receipt};
 use history::Missed;
 
 /// What a home wants of the Redis thread.
@@ -21,6 +22,9 @@ use history::Missed;
 pub enum Command {
     /// Sends these, in this order, after all that was handed over before.
     Publish(Vec<Outgoing>),
+    /// Reads what a channel keeps: answered by [`Event::Recalled`], and by [`Event::Fence`] among the publications. While
+    /// Redis is away it is forgotten: the home asks again when it is back.
+    Recall(Question),
     /// The first local subscriber came: answered by [`Event::Live`] once Redis has confirmed it, or at once while Redis is away.
     Subscribe(ChannelName),
     /// The last one left.
@@ -34,6 +38,25 @@ pub struct Outgoing {
     pub publication: Publication,
     /// Whose messages it carries: whom to tell if it must be refused. Several where `on_batch` merged; empty: nobody.
     pub senders: SmallVec<[Origin; 1]>,
+    /// Who waits to hear what became of it; not among `senders`.
+    pub receipt: Option<Receipt>,
+    /// Who waits to hear of what became part of it.
+    pub merged: Vec<Receipt>,
+    /// What the channel keeps.
+    pub keep: Option<Keep>,
+}
+
+/// A home's question about what Redis keeps of a channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The home's name for it.
+    pub token: u64,
+    /// Which channel.
+    pub channel: ChannelName,
+    /// What of it.
+    pub ask: Ask,
+    /// What the channel keeps.
+    pub keep: Keep,
 }
 
 /// A question about what a channel keeps, from a worker to the channel's home.
@@ -69,6 +92,13 @@ pub struct Recalled {
 /// What the Redis thread tells a home. Each home gets what concerns its channels, status changes go to all.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// What became of publishes of clients of that worker.
+    Answers(Vec<(Receipt, Outcome)>),
+    /// Stands among the publications of that channel where the question was carried out: what came before is in its answer,
+    /// what comes after is newer.
+    Fence(ChannelName, u64),
+    /// The answer to a question; `None`: Redis could not carry it out.
+    Recalled(ChannelName, u64, Option<Missed>),
     /// What came for channels of this home, in Redis' order.
     Publications(Vec<Arc<Publication>>),
     /// A subscription is confirmed: from here on everything that is published arrives. Also sent while Redis is away,

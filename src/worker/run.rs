@@ -11,6 +11,7 @@ mod tests;
 
 pub use spare::SpareRuns;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -74,25 +75,35 @@ impl Run {
     /// The same frames in their compressed form; `None` where none of them gets shorter.
     #[must_use]
     pub fn deflated(&self, deflate: &mut Deflate, effort: Effort) -> Option<Rc<Self>> {
-        let frames = deflate.frames(effort, &self.bytes, &self.borders)?;
+        let frames = deflate.frames(effort, &self.bytes, &self.borders())?;
         let channel = self.channel.clone();
         Some(Self::from_frames(
             channel,
             self.when_full,
-            frames.bytes,
-            Some(frames.borders),
+            frames.bytes.into(),
+            &frames.borders,
         ))
     }
 
     /// Where the frames of a range of `other` stand in this run, which is another form of it.
     #[must_use]
     pub fn range_as_in(&self, other: &Self, range: &Range<u32>) -> Range<u32> {
+        let (here, there) = (self.borders(), other.borders());
         let place = |at: u32| {
-            let count = other.borders.partition_point(|&end| end <= at);
+            let count = there.partition_point(|&end| end <= at);
             let before = count.checked_sub(1);
-            before.map_or(0, |i| self.borders.get(i).copied().unwrap_or(0))
+            before.map_or(0, |i| here.get(i).copied().unwrap_or(0))
         };
         place(range.start)..place(range.end)
+    }
+
+    /// Where each frame ends, also that of a run of one frame.
+    fn borders(&self) -> Cow<'_, [u32]> {
+        if self.borders.is_empty() {
+            Cow::Owned(vec![offset(self.bytes.len())])
+        } else {
+            Cow::Borrowed(&self.borders)
+        }
     }
 
     /// All of it.

@@ -37,6 +37,8 @@ mod batch;
 mod delivery;
 #[path = "../behaviour/drain.rs"]
 mod drain;
+#[path = "../behaviour/history.rs"]
+mod history;
 #[path = "../behaviour/many_workers.rs"]
 mod many_workers;
 #[path = "../behaviour/messages.rs"]
@@ -49,7 +51,10 @@ mod routes;
 mod script_conn;
 #[path = "../behaviour/slow_clients.rs"]
 mod slow_clients;
+#[path = "../behaviour/wsd_v1.rs"]
+mod wsd_v1;
 
+mod kept;
 mod moved;
 mod outage;
 mod plain;

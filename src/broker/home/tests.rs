@@ -151,8 +151,8 @@ fn another_list_or_a_direct_publish_closes_the_batch_first() {
 #[test]
 fn memory_delivers_to_the_workers_that_want_it() {
     let mut home = memory();
-    home.on_wanted(WorkerId(3), &name("a"));
-    home.on_wanted(WorkerId(0), &name("a"));
+    home.on_wanted(WorkerId(3), &name("a"), None);
+    home.on_wanted(WorkerId(0), &name("a"), None);
     assert!(matches!(
         home.poll_output(),
         Some(HomeOutput::Live(WorkerId(3), _))
@@ -167,7 +167,14 @@ fn memory_delivers_to_the_workers_that_want_it() {
         sender: Some(origin(1)),
         echo: false,
     };
-    home.publish(Instant::from_std_epoch(), &name("a"), [item], &[], None);
+    home.publish(
+        Instant::from_std_epoch(),
+        &name("a"),
+        [item],
+        &[],
+        &[],
+        None,
+    );
     let Some(HomeOutput::Deliver(workers, publication)) = home.poll_output() else {
         panic!()
     };
@@ -185,7 +192,7 @@ fn memory_delivers_to_the_workers_that_want_it() {
 fn with_redis_a_subscription_is_live_when_it_is_confirmed() {
     let socket = BrokerUrl::RedisUnix("/run/redis.sock".into());
     let mut home = Home::new(&socket, NameHash::new(1, 2));
-    home.on_wanted(WorkerId(0), &name("away"));
+    home.on_wanted(WorkerId(0), &name("away"), None);
     assert!(
         matches!(home.poll_output(), Some(HomeOutput::Live(..))),
         "nobody waits for a lost link"
@@ -194,13 +201,14 @@ fn with_redis_a_subscription_is_live_when_it_is_confirmed() {
         home.poll_output(),
         Some(HomeOutput::Redis(Command::Subscribe(_)))
     ));
-    assert_eq!(home.on_status(LinkStatus::Up), 1);
+    home.on_status(LinkStatus::Up);
+    assert_eq!(home.take_gaps(), 1);
     assert!(
         matches!(home.poll_output(), Some(HomeOutput::Gap(workers, channel))
             if workers.has(WorkerId(0)) && channel == name("away")),
         "what was missed is told"
     );
-    home.on_wanted(WorkerId(0), &name("a"));
+    home.on_wanted(WorkerId(0), &name("a"), None);
     assert!(matches!(
         home.poll_output(),
         Some(HomeOutput::Redis(Command::Subscribe(_)))
@@ -211,7 +219,7 @@ fn with_redis_a_subscription_is_live_when_it_is_confirmed() {
         home.poll_output(),
         Some(HomeOutput::Live(WorkerId(0), _))
     ));
-    home.on_wanted(WorkerId(1), &name("a"));
+    home.on_wanted(WorkerId(1), &name("a"), None);
     assert!(matches!(
         home.poll_output(),
         Some(HomeOutput::Live(WorkerId(1), _))
@@ -233,6 +241,7 @@ fn what_is_published_to_redis_leaves_as_one_command_and_in_order() {
         &name("a"),
         [item("1"), item("2")],
         &[origin(4)],
+        &[],
         None,
     );
     home.publish(
@@ -240,9 +249,10 @@ fn what_is_published_to_redis_leaves_as_one_command_and_in_order() {
         &name("b"),
         [item("3")],
         &[],
+        &[],
         None,
     );
-    home.on_wanted(WorkerId(0), &name("a"));
+    home.on_wanted(WorkerId(0), &name("a"), None);
     let mut seen = Vec::new();
     while let Some(output) = home.poll_output() {
         match output {

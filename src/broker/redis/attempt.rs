@@ -43,7 +43,7 @@ pub(super) async fn links(
     };
     let publisher = if needs.publisher {
         let stream = connect(&config, node, Purpose::Publisher).await?;
-        Some(Publisher::new(now, stream, &config.prefix).await?)
+        Some(Publisher::new(now, stream, node, &config.prefix).await?)
     } else {
         None
     };

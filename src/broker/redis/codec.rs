@@ -12,10 +12,13 @@
 //! |---|---|
 //! | 1 | `FF`, which no UTF-8 text contains |
 //! | 1 | version: `01` |
-//! | 1 | flags: `01` the payload is binary, `02` a skip follows, `04` a position follows; the other bits are 0 |
+//! | 1 | flags: `01` the payload is binary, `02` a skip follows, `04` a position follows, `08` it is a fence; the other bits are 0 |
 //! | 17, with flag `02` | the connection to leave out: node (8), worker (1), slot (4), generation (4) |
 //! | 16, with flag `04` | the place in the channel's history: epoch (8), offset (8) |
 //! | the rest | the payload; UTF-8 without flag `01` |
+//!
+//! **Fence.** `FF 01 08`, the node that asked (8), its number of the question (8). It is no message: it stands in the channel
+//! where a node read the history, and every other node passes over it.
 //!
 //! Bytes that begin with `FF` and break any of this (another version or flag, too short, a text that is not UTF-8) are
 //! a raw binary payload.
@@ -34,6 +37,7 @@ const VERSION: u8 = 1;
 const BINARY: u8 = 1;
 const SKIP: u8 = 2;
 const POSITION: u8 = 4;
+const FENCE: u8 = 8;
 /// Mark, version, flags, skip and position.
 const HEAD_MAX: usize = 3 + 17 + 16;
 
@@ -50,29 +54,59 @@ pub(super) fn encode(publication: &Publication) -> Cow<'_, [u8]> {
         return Cow::Borrowed(data);
     }
     let mut out = Vec::with_capacity(data.len().saturating_add(HEAD_MAX));
-    let mut flags = 0;
-    if payload.kind == Kind::Binary {
-        flags |= BINARY;
-    }
-    if skip.is_some() {
-        flags |= SKIP;
-    }
-    if position.is_some() {
-        flags |= POSITION;
-    }
-    out.extend_from_slice(&[MARK, VERSION, flags]);
-    if let Some(Origin { node, worker, conn }) = skip {
-        out.extend_from_slice(&node.0.to_be_bytes());
-        out.push(worker.0);
-        out.extend_from_slice(&conn.slot.to_be_bytes());
-        out.extend_from_slice(&conn.generation.to_be_bytes());
-    }
+    put_head(publication, position.is_some(), &mut out);
     if let Some(Position { epoch, offset }) = position {
         out.extend_from_slice(&epoch.0.to_be_bytes());
         out.extend_from_slice(&offset.to_be_bytes());
     }
     out.extend_from_slice(data);
     Cow::Owned(out)
+}
+
+/// The envelope up to the position, which only Redis knows.
+pub(super) fn head(publication: &Publication) -> Vec<u8> {
+    let mut out = Vec::with_capacity(HEAD_MAX);
+    put_head(publication, true, &mut out);
+    out
+}
+
+fn put_head(publication: &Publication, position: bool, out: &mut Vec<u8>) {
+    let mut flags = 0;
+    if publication.payload.kind == Kind::Binary {
+        flags |= BINARY;
+    }
+    if publication.skip.is_some() {
+        flags |= SKIP;
+    }
+    if position {
+        flags |= POSITION;
+    }
+    out.extend_from_slice(&[MARK, VERSION, flags]);
+    if let Some(Origin { node, worker, conn }) = publication.skip {
+        out.extend_from_slice(&node.0.to_be_bytes());
+        out.push(worker.0);
+        out.extend_from_slice(&conn.slot.to_be_bytes());
+        out.extend_from_slice(&conn.generation.to_be_bytes());
+    }
+}
+
+/// The mark of a question in its channel.
+pub(super) fn encode_fence(node: NodeId, token: u64) -> Vec<u8> {
+    let mut out = vec![MARK, VERSION, FENCE];
+    out.extend_from_slice(&node.0.to_be_bytes());
+    out.extend_from_slice(&token.to_be_bytes());
+    out
+}
+
+/// Whose question these bytes mark; `None`: they are a message.
+pub(super) fn decode_fence(bytes: &[u8]) -> Option<(NodeId, u64)> {
+    let [MARK, VERSION, FENCE, rest @ ..] = bytes else {
+        return None;
+    };
+    let mut fields = Fields(rest);
+    let node = NodeId(u64::from_be_bytes(fields.take()?));
+    let token = u64::from_be_bytes(fields.take()?);
+    fields.0.is_empty().then_some((node, token))
 }
 
 /// The publication that these bytes on `channel` are. The payload is copied once.

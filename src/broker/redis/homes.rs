@@ -6,8 +6,11 @@
 
 use std::sync::Arc;
 
+use crate::broker::history::Missed;
 use crate::broker::{Deliver, Event, LinkStatus, Outgoing};
-use crate::types::{NodeId, Origin, Publication, WorkerId};
+use crate::types::{
+    ChannelName, NodeId, Origin, Outcome, Position, Publication, Receipt, WorkerId,
+};
 
 use super::subscriptions::Live;
 
@@ -16,6 +19,7 @@ pub(super) struct Homes {
     inboxes: Vec<Box<dyn Deliver>>,
     publications: Vec<Vec<Arc<Publication>>>,
     refused: Vec<Vec<Origin>>,
+    answers: Vec<Vec<(Receipt, Outcome)>>,
     node: NodeId,
 }
 
@@ -26,6 +30,7 @@ impl Homes {
             inboxes,
             publications: vec![Vec::new(); workers],
             refused: vec![Vec::new(); workers],
+            answers: vec![Vec::new(); workers],
             node,
         }
     }
@@ -51,6 +56,43 @@ impl Homes {
                 of_worker.push(*sender);
             }
         }
+        self.answer(outgoing.receipt, Outcome::Unavailable);
+        for &receipt in &outgoing.merged {
+            self.answer(Some(receipt), Outcome::Unavailable);
+        }
+    }
+
+    /// Redis has it, there if it keeps a history.
+    pub(super) fn taken(&mut self, outgoing: &Outgoing, position: Option<Position>) {
+        self.answer(outgoing.receipt, Outcome::Taken(position));
+        for &receipt in &outgoing.merged {
+            self.answer(Some(receipt), Outcome::Taken(None));
+        }
+    }
+
+    /// A question of this home was carried out at this place among the publications.
+    pub(super) fn fence(&mut self, home: WorkerId, channel: ChannelName, token: u64) {
+        self.flush_publications(home.index());
+        self.deliver(home.index(), Event::Fence(channel, token));
+    }
+
+    /// Redis has answered a question of this home.
+    pub(super) fn recalled(
+        &self,
+        home: WorkerId,
+        channel: ChannelName,
+        token: u64,
+        missed: Option<Missed>,
+    ) {
+        self.deliver(home.index(), Event::Recalled(channel, token, missed));
+    }
+
+    fn answer(&mut self, receipt: Option<Receipt>, outcome: Outcome) {
+        if let Some(receipt) = receipt.filter(|receipt| receipt.origin.node == self.node)
+            && let Some(of_worker) = self.answers.get_mut(receipt.origin.worker.index())
+        {
+            of_worker.push((receipt, outcome));
+        }
     }
 
     /// Tells every home. What came before goes first.
@@ -68,6 +110,10 @@ impl Homes {
             if let Some(refused) = self.refused.get_mut(index).filter(|r| !r.is_empty()) {
                 let refused = std::mem::take(refused);
                 self.deliver(index, Event::Refused(refused));
+            }
+            if let Some(answers) = self.answers.get_mut(index).filter(|a| !a.is_empty()) {
+                let answers = std::mem::take(answers);
+                self.deliver(index, Event::Answers(answers));
             }
         }
     }

@@ -5,7 +5,7 @@
 //! [`Event::Status`] says otherwise. It starts [`LinkStatus::Down`]. It never decides what a subscriber is told: that is
 //! the homes' business. The daemon starts it, the workers hold the [`RedisLink`].
 //!
-//! Pure: `codec.rs`, `resp.rs`, `subscriptions.rs`, `waiting.rs`, `backoff.rs`, `pulse.rs`, `text.rs`. Shell: `thread.rs`
+//! Pure: `codec.rs`, `resp.rs`, `subscriptions.rs`, `waiting.rs`, `streams.rs`, `backoff.rs`, `pulse.rs`, `text.rs`. Shell: `thread.rs`
 //! (the loop), `attempt.rs` and `socket.rs` (connect, handshake), `subscriber.rs`, `publisher.rs` with `tally.rs`, `homes.rs`, `journal.rs`,
 //! `link.rs` (the handle).
 //!
@@ -26,6 +26,7 @@ mod publisher;
 mod pulse;
 mod resp;
 mod socket;
+mod streams;
 mod subscriber;
 mod subscriptions;
 mod tally;

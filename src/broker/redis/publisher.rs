@@ -21,11 +21,15 @@ use std::time::Instant;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Pipeline, RedisConnectionInfo, RedisResult, Value};
 
+use crate::broker::Question;
+use crate::types::{Epoch, NodeId, WorkerId};
+
 use super::codec;
 use super::homes::Homes;
 use super::link_error::LinkError;
 use super::pulse::{Beat, PING_TIMEOUT, Pulse};
 use super::socket::Stream;
+use super::streams;
 use super::tally::{Tallied, Tally};
 use super::waiting::{Waiter, size};
 
@@ -35,6 +39,7 @@ pub(super) struct Publisher {
     /// The crate's half that reads and writes; polled here, so no task of its own.
     driver: Pin<Box<dyn Future<Output = ()>>>,
     tally: Arc<Tally>,
+    node: NodeId,
     /// `broker.prefix`
     prefix: String,
     /// What this turn publishes so far.
@@ -52,13 +57,28 @@ pub(super) struct Publisher {
     pulse: Pulse,
 }
 
-/// A publish on the link.
+/// A command on the link.
 struct Sent {
-    waiter: Waiter,
+    what: What,
     /// Where its command ends, in bytes of the link: written so far, Redis may have it.
     end: u64,
     /// Its place among the commands of the link: answered when so many answers came.
     number: u64,
+}
+
+enum What {
+    Publish(Waiter),
+    Question(WorkerId, Question),
+}
+
+impl What {
+    /// The bytes that it counts.
+    fn size(&self) -> usize {
+        match self {
+            Self::Publish(waiter) => size(&waiter.outgoing),
+            Self::Question(..) => QUESTION,
+        }
+    }
 }
 
 /// One pipelined write.
@@ -87,7 +107,12 @@ pub(super) struct Fate {
     pub(super) unknown: Vec<Waiter>,
     /// Redis cannot have got them completely.
     pub(super) unsent: Vec<Waiter>,
+    /// Questions without an answer.
+    pub(super) questions: Vec<(WorkerId, Question)>,
 }
+
+/// What a question counts among the bytes in flight: its script and its words.
+const QUESTION: usize = 3 << 10;
 
 /// Counted bytes in flight beyond which nothing is added: about 250 small publishes. So many may be in doubt when the link
 /// dies, and so many pass in one round trip: 250,000 a second where that takes 1 ms.
@@ -98,7 +123,12 @@ const FLIGHTS: usize = 32;
 
 impl Publisher {
     /// Over a socket on which the handshake is done.
-    pub(super) async fn new(now: Instant, stream: Stream, prefix: &str) -> Result<Self, LinkError> {
+    pub(super) async fn new(
+        now: Instant,
+        stream: Stream,
+        node: NodeId,
+        prefix: &str,
+    ) -> Result<Self, LinkError> {
         let tally = Arc::new(Tally::default());
         let config = AsyncConnectionConfig::new()
             .set_response_timeout(None)
@@ -113,6 +143,7 @@ impl Publisher {
             connection,
             driver: Box::pin(driver),
             tally,
+            node,
             prefix: prefix.to_owned(),
             batch: Pipeline::new(),
             gathered: Vec::new(),
@@ -138,13 +169,53 @@ impl Publisher {
     /// Adds one to what this turn publishes.
     pub(super) fn add(&mut self, waiter: Waiter) {
         let publication = &waiter.outgoing.publication;
-        let channel = format!("{}{}", self.prefix, publication.channel);
-        let payload = codec::encode(publication);
-        self.count_command(&[b"PUBLISH", channel.as_bytes(), &payload]);
-        self.batch.cmd("PUBLISH").arg(&channel).arg(&*payload);
-        self.bytes = self.bytes.saturating_add(size(&waiter.outgoing));
+        match waiter.outgoing.keep {
+            None => {
+                let channel = format!("{}{}", self.prefix, publication.channel);
+                let payload = codec::encode(publication);
+                self.count_command(&[b"PUBLISH", channel.as_bytes(), &payload]);
+                self.batch.cmd("PUBLISH").arg(&channel).arg(&*payload);
+            }
+            Some(keep) => {
+                let mut own = [0; 16];
+                let (node, number) = own.split_at_mut(8);
+                node.copy_from_slice(&self.node.0.to_be_bytes());
+                number.copy_from_slice(&waiter.number.to_be_bytes());
+                let words = streams::append(
+                    &self.prefix,
+                    publication,
+                    keep,
+                    new_epoch(),
+                    own,
+                    waiter.again,
+                );
+                self.add_words(&words);
+            }
+        }
+        self.gather(What::Publish(waiter));
+    }
+
+    /// Asks for a home what a channel keeps.
+    pub(super) fn ask(&mut self, home: WorkerId, question: Question) {
+        let words = streams::recall(&self.prefix, self.node, &question, new_epoch());
+        self.add_words(&words);
+        self.gather(What::Question(home, question));
+    }
+
+    fn add_words(&mut self, words: &[Vec<u8>]) {
+        let slices: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+        self.count_command(&slices);
+        let mut command = redis::Cmd::new();
+        for word in words {
+            command.arg(word);
+        }
+        self.batch.add_command(command);
+    }
+
+    fn gather(&mut self, what: What) {
+        self.bytes = self.bytes.saturating_add(what.size());
         self.gathered.push(Sent {
-            waiter,
+            what,
             end: self.end,
             number: self.commands,
         });
@@ -205,15 +276,34 @@ impl Publisher {
         let mut fault = None;
         for (sent, value) in flight.sent.iter().zip(values) {
             let Value::ServerError(error) = value else {
+                match &sent.what {
+                    What::Publish(waiter) => {
+                        let kept = waiter.outgoing.keep.is_some();
+                        let position = kept.then(|| streams::appended(&value)).flatten();
+                        homes.taken(&waiter.outgoing, position);
+                    }
+                    What::Question(home, question) => {
+                        let missed = streams::recalled(&value);
+                        homes.recalled(*home, question.channel.clone(), question.token, missed);
+                    }
+                }
                 continue;
             };
-            homes.refuse(&sent.waiter.outgoing);
+            let script = match &sent.what {
+                What::Publish(waiter) => {
+                    homes.refuse(&waiter.outgoing);
+                    waiter.outgoing.keep.is_some()
+                }
+                What::Question(home, question) => {
+                    homes.recalled(*home, question.channel.clone(), question.token, None);
+                    true
+                }
+            };
             let said = format!("{} {}", error.code(), error.details().unwrap_or_default());
             let refused = LinkError::refused(said.as_bytes());
             self.denied.count = self.denied.count.saturating_add(1);
             self.denied.reason = refused.to_string();
-            // That one channel is forbidden says nothing about the link.
-            if error.code() != "NOPERM" {
+            if is_of_link(error.code(), script) {
                 fault = Some(refused);
             }
         }
@@ -254,10 +344,12 @@ impl Publisher {
         let mut fate = Fate::default();
         let in_flight = self.flights.into_iter().flat_map(|flight| flight.sent);
         for sent in in_flight.chain(self.gathered) {
-            if sent.end > written {
-                fate.unsent.push(sent.waiter);
-            } else if sent.number > answers {
-                fate.unknown.push(sent.waiter);
+            match sent.what {
+                // An answer that was not read is none: it is asked again.
+                What::Question(home, question) => fate.questions.push((home, question)),
+                What::Publish(waiter) if sent.end > written => fate.unsent.push(waiter),
+                What::Publish(waiter) if sent.number > answers => fate.unknown.push(waiter),
+                What::Publish(_) => {}
             }
         }
         fate
@@ -272,7 +364,7 @@ impl Publisher {
         let failed = answers.as_mut().poll(&mut cx).is_ready();
         self.flights.push_back(Flight {
             answers: (!failed).then_some(answers),
-            bytes: sent.iter().map(|s| size(&s.waiter.outgoing)).sum(),
+            bytes: sent.iter().map(|s| s.what.size()).sum(),
             sent,
         });
     }
@@ -282,6 +374,22 @@ impl Publisher {
         self.commands = self.commands.saturating_add(1);
         self.end = self.end.saturating_add(command_len(words));
     }
+}
+
+/// Whether an error says that the link is of no use, and not only that this command was not carried out: that one channel
+/// is forbidden, that a history's key is something else, that there is no memory for another entry.
+fn is_of_link(code: &str, script: bool) -> bool {
+    match code {
+        "NOPERM" => false,
+        "WRONGTYPE" | "OOM" | "ERR" => !script,
+        _ => true,
+    }
+}
+
+/// An epoch that no history had before.
+fn new_epoch() -> Epoch {
+    // Without random numbers the node would not have started.
+    Epoch(getrandom::u64().unwrap_or_default())
 }
 
 /// The bytes of a command on the wire.

@@ -12,7 +12,7 @@ use std::vec;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::types::ChannelName;
+use crate::types::{ChannelName, NodeId};
 
 use super::codec;
 use super::homes::Homes;
@@ -25,6 +25,7 @@ use super::subscriptions::{Subscriptions, Verb};
 /// The subscriber link, from the end of its handshake on.
 pub(super) struct Subscriber {
     stream: Stream,
+    node: NodeId,
     /// `broker.prefix`
     prefix: Vec<u8>,
     input: Input,
@@ -55,9 +56,10 @@ const READ_TURN: usize = 256 << 10;
 const OUT_MAX: usize = 256 << 10;
 
 impl Subscriber {
-    pub(super) fn new(now: Instant, stream: Stream, prefix: &str) -> Self {
+    pub(super) fn new(now: Instant, stream: Stream, node: NodeId, prefix: &str) -> Self {
         Self {
             stream,
+            node,
             prefix: prefix.as_bytes().to_vec(),
             input: Input::new(),
             out: Vec::new(),
@@ -158,7 +160,15 @@ impl Subscriber {
                         && let Ok(name) = simdutf8::basic::from_utf8(name)
                         && let Some((channel, home)) = subscriptions.find(name)
                     {
-                        homes.publication(home, codec::decode(channel.clone(), payload));
+                        match codec::decode_fence(payload) {
+                            None => {
+                                homes.publication(home, codec::decode(channel.clone(), payload));
+                            }
+                            Some((node, token)) if node == self.node => {
+                                homes.fence(home, channel.clone(), token);
+                            }
+                            Some(_) => {}
+                        }
                     }
                 }
                 Reply::Subscribed(channel) => {

@@ -10,13 +10,16 @@
 //! link means only that publishes wait. So the second is made again without a word to the homes, and only if that fails
 //! is Redis away. Publishes wait, too, until all subscriptions are confirmed: else a node would miss its own.
 
+mod orders;
+
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use crate::broker::{Command, LinkStatus, Outgoing};
+use crate::broker::{LinkStatus, Question};
 use crate::config::Broker;
 use crate::metrics::NodeMetrics;
 use crate::types::{NodeId, WorkerId};
@@ -25,13 +28,13 @@ use super::attempt::{self, Attempt, Links, Needs};
 use super::backoff::Backoff;
 use super::homes::Homes;
 use super::journal::Journal;
-use super::link::{Order, Shared, Standing};
+use super::link::{Shared, Standing};
 use super::link_error::LinkError;
 use super::publisher::Publisher;
 use super::subscriber::Subscriber;
-use super::subscriptions::{Link, Subscriptions};
+use super::subscriptions::Subscriptions;
 use super::waiting::{Waiter, Waiting};
-use super::{RedisContext, STOP_LIMIT, clock};
+use super::{RedisContext, clock};
 
 /// Everything of the Redis thread.
 pub(super) struct RedisThread {
@@ -42,6 +45,10 @@ pub(super) struct RedisThread {
     homes: Homes,
     subscriptions: Subscriptions,
     waiting: Waiting,
+    /// How many publishes there were.
+    count: u64,
+    /// Questions that the link has yet to take, oldest first.
+    questions: VecDeque<(WorkerId, Question)>,
     backoff: Backoff,
     journal: Journal,
     status: LinkStatus,
@@ -70,8 +77,6 @@ struct Found {
     attempt: Option<Result<Links, LinkError>>,
 }
 
-/// Orders taken in one turn: then the links get theirs.
-const ORDERS_TURN: usize = 4096;
 /// How long the thread sleeps when nothing is due.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -87,6 +92,8 @@ impl RedisThread {
         let now = clock();
         Self {
             waiting: Waiting::new(config.buffer, config.buffer_for),
+            count: 0,
+            questions: VecDeque::new(),
             shared,
             config,
             node,
@@ -141,95 +148,6 @@ impl RedisThread {
         }
     }
 
-    fn take_orders(&mut self, now: Instant) {
-        let mut full = 0;
-        for _ in 0..ORDERS_TURN {
-            match self.shared.pop() {
-                Some(Order::Commands(home, commands)) => {
-                    for command in commands {
-                        full += self.on_command(now, home, command);
-                    }
-                }
-                Some(Order::Reload(config)) => self.on_reload(now, *config),
-                Some(Order::Stop) => {
-                    self.next_try = now;
-                    self.waiting.release();
-                    self.stop_by.get_or_insert(now + STOP_LIMIT);
-                }
-                None => break,
-            }
-        }
-        self.journal.full(now, &self.config, full);
-    }
-
-    /// Returns how many publishes found no room.
-    fn on_command(&mut self, now: Instant, home: WorkerId, command: Command) -> usize {
-        let link = match self.subscriber {
-            Some(_) => Link::There,
-            None => Link::Away,
-        };
-        let mut full = 0;
-        match command {
-            Command::Publish(batch) => {
-                for outgoing in batch {
-                    if let Some(outgoing) = self.hand_in(now, outgoing) {
-                        self.homes.refuse(&outgoing);
-                        full += 1;
-                    }
-                }
-            }
-            Command::Subscribe(channel) => {
-                if let Some(live) = self.subscriptions.subscribe(home, channel, link) {
-                    self.homes.live(live);
-                }
-            }
-            Command::Unsubscribe(channel) => self.subscriptions.unsubscribe(&channel, link),
-        }
-        full
-    }
-
-    /// Gives it to the link, or to those that wait, or back.
-    fn hand_in(&mut self, now: Instant, outgoing: Outgoing) -> Option<Outgoing> {
-        if self.waiting.is_crowded(&outgoing) {
-            self.waiting.release();
-            self.send_waiting();
-        }
-        match &mut self.publisher {
-            Some(publisher)
-                if self.status == LinkStatus::Up
-                    && self.waiting.is_open()
-                    && publisher.has_room() =>
-            {
-                publisher.add(Waiter {
-                    outgoing,
-                    since: now,
-                });
-                None
-            }
-            _ => self.waiting.push(now, outgoing),
-        }
-    }
-
-    fn on_reload(&mut self, now: Instant, config: Broker) {
-        let old = std::mem::replace(&mut self.config, config);
-        let new = &self.config;
-        self.waiting.set_limits(new.buffer, new.buffer_for);
-        if (&old.url, &old.prefix, &old.username, &old.password)
-            == (&new.url, &new.prefix, &new.username, &new.password)
-        {
-            return;
-        }
-        self.journal.moved(now, &self.config);
-        self.attempt = None;
-        self.next_try = now;
-        if let Some(publisher) = self.publisher.take()
-            && let Some(older) = self.retiring.replace(publisher)
-        {
-            self.bury(older);
-        }
-        self.go_down("new settings");
-    }
-
     /// Acts on what [`poll_links`](Self::poll_links) found.
     fn on_found(&mut self, now: Instant) {
         let found = std::mem::take(&mut self.found);
@@ -258,7 +176,7 @@ impl RedisThread {
             self.publisher = links.publisher;
         }
         if let Some(stream) = links.subscriber {
-            self.subscriber = Some(Subscriber::new(now, stream, &self.config.prefix));
+            self.subscriber = Some(Subscriber::new(now, stream, self.node, &self.config.prefix));
             self.subscriptions.on_linked();
         }
         if self.up_since.is_some() {
@@ -284,6 +202,7 @@ impl RedisThread {
     /// Forgets what Redis was told, and tells the homes.
     fn go_down(&mut self, reason: &str) {
         self.subscriber = None;
+        self.questions.clear();
         self.waiting.release();
         self.stand(self.journal.away_since(), reason);
         if self.status == LinkStatus::Up {
@@ -331,13 +250,25 @@ impl RedisThread {
     /// Decides over what a link has not answered.
     fn bury(&mut self, publisher: Publisher) {
         let fate = publisher.into_fate();
-        for waiter in &fate.unknown {
+        // A history knows what it has, so what is kept there may be sent again.
+        let (again, lost): (Vec<Waiter>, Vec<Waiter>) = fate
+            .unknown
+            .into_iter()
+            .partition(|waiter| waiter.outgoing.keep.is_some());
+        for waiter in &lost {
             self.homes.refuse(&waiter.outgoing);
         }
-        if !fate.unknown.is_empty() {
-            Journal::unknown(fate.unknown.len());
+        if !lost.is_empty() {
+            Journal::unknown(lost.len());
         }
-        self.waiting.put_back(fate.unsent);
+        let again = again.into_iter().map(|waiter| Waiter {
+            again: true,
+            ..waiter
+        });
+        self.waiting.put_back(again.chain(fate.unsent).collect());
+        for question in fate.questions.into_iter().rev() {
+            self.questions.push_front(question);
+        }
     }
 
     /// Refuses what waited too long, asks links whether they live, begins the next try.
@@ -387,23 +318,11 @@ impl RedisThread {
             }
         }
         self.send_waiting();
+        self.send_questions();
         if let Some(publisher) = &mut self.publisher {
             let denied = publisher.poll_denied();
             self.journal.denied(now, denied.count, &denied.reason);
             publisher.send();
-        }
-    }
-
-    /// Gives the link what waits, as far as there is room.
-    fn send_waiting(&mut self) {
-        let Some(publisher) = &mut self.publisher else {
-            return;
-        };
-        while self.status == LinkStatus::Up && publisher.has_room() {
-            let Some(waiter) = self.waiting.poll_ready() else {
-                break;
-            };
-            publisher.add(waiter);
         }
     }
 

@@ -34,6 +34,10 @@ pub(super) struct Waiting {
 pub(super) struct Waiter {
     pub(super) outgoing: Outgoing,
     pub(super) since: Instant,
+    /// Its number among all that this thread was given: with the node's id the key under which a history knows it.
+    pub(super) number: u64,
+    /// Redis may have carried it out already.
+    pub(super) again: bool,
 }
 
 /// What a publish costs beside its channel and payload: its structs, and the command around it.
@@ -103,16 +107,13 @@ impl Waiting {
 
     /// Lets it in at the end, or gives it back if there is no room.
     #[must_use]
-    pub(super) fn push(&mut self, now: Instant, outgoing: Outgoing) -> Option<Outgoing> {
-        let bytes = self.bytes.saturating_add(size(&outgoing));
+    pub(super) fn push(&mut self, waiter: Waiter) -> Option<Outgoing> {
+        let bytes = self.bytes.saturating_add(size(&waiter.outgoing));
         if bytes > self.limit {
-            return Some(outgoing);
+            return Some(waiter.outgoing);
         }
         self.bytes = bytes;
-        self.queue.push_back(Waiter {
-            outgoing,
-            since: now,
-        });
+        self.queue.push_back(waiter);
         None
     }
 
@@ -186,6 +187,18 @@ mod tests {
                 skip: None,
             },
             senders: SmallVec::new(),
+            receipt: None,
+            merged: Vec::new(),
+            keep: None,
+        }
+    }
+
+    fn waiter(since: Instant, text: &str) -> Waiter {
+        Waiter {
+            outgoing: outgoing(text),
+            since,
+            number: 0,
+            again: false,
         }
     }
 
@@ -200,12 +213,12 @@ mod tests {
         let second = Duration::from_secs(1);
         let mut waiting = Waiting::new(3 * size(&outgoing("0")), 10 * second);
         for n in ["0", "1", "2"] {
-            assert!(waiting.push(now, outgoing(n)).is_none());
+            assert!(waiting.push(waiter(now, n)).is_none());
         }
-        assert_eq!(text(&waiting.push(now, outgoing("3")).unwrap()), "3");
+        assert_eq!(text(&waiting.push(waiter(now, "3")).unwrap()), "3");
 
         let sent = vec![waiting.pop().unwrap(), waiting.pop().unwrap()];
-        assert!(waiting.push(now + second, outgoing("3")).is_none());
+        assert!(waiting.push(waiter(now + second, "3")).is_none());
         waiting.put_back(sent);
         assert_eq!(waiting.len(), 4);
         assert_eq!(waiting.bytes(), 4 * size(&outgoing("0")));
@@ -234,7 +247,7 @@ mod tests {
         assert_eq!(waiting.poll_timeout(), Some(now + second));
         for n in ["0", "1"] {
             assert!(!waiting.is_crowded(&outgoing(n)));
-            assert!(waiting.push(now, outgoing(n)).is_none());
+            assert!(waiting.push(waiter(now, n)).is_none());
         }
         assert!(waiting.is_crowded(&outgoing("2")));
         assert!(waiting.poll_ready().is_none());

@@ -285,10 +285,6 @@ const WRONG_ITEMS: &[(&str, &str)] = &[
     ("[[channel]]\nmatch = \"a b*\"", "spaces are not allowed"),
     ("[[channel]]\nmatch = \"$*\"", "are reserved"),
     (
-        "[broker]\nurl = \"redis://h\"\n[[channel]]\nmatch = \"a\"\nhistory = { size = 10 }",
-        "channel.history: not built in yet over Redis",
-    ),
-    (
         "[[channel]]\nmatch = \"a\"\nhistory = 10",
         "10: must be a table, as in [channel.history]",
     ),

@@ -7,8 +7,7 @@ use super::super::problem::{Place, quote};
 use super::super::raw::{Node, Table};
 use super::super::values::{Zero, choice, duration, number, size, text};
 use super::super::{
-    Broker, BrokerUrl, ChannelPolicy, ChannelRule, Delivery, Format, Glob, OnGap, PublishWindow,
-    WhenFull,
+    ChannelPolicy, ChannelRule, Delivery, Format, Glob, OnGap, PublishWindow, WhenFull,
 };
 use super::LARGEST_MESSAGE;
 use crate::types::{ChannelName, ChannelNameError};
@@ -60,11 +59,7 @@ pub(super) fn defaults(check: &mut Check<'_>) -> ChannelPolicy {
 }
 
 /// The rules in the order in which they are tried.
-pub(super) fn channels(
-    check: &mut Check<'_>,
-    defaults: &ChannelPolicy,
-    broker: &Broker,
-) -> Vec<ChannelRule> {
+pub(super) fn channels(check: &mut Check<'_>, defaults: &ChannelPolicy) -> Vec<ChannelRule> {
     let mut rules: Vec<(ChannelRule, Place)> = Vec::new();
     for (item, place) in check.items("channel") {
         let pattern = check.item_own(
@@ -80,10 +75,6 @@ pub(super) fn channels(
         if policy.replay > 0 && policy.history_size == 0 {
             let what = "there is nothing to replay: set history.size, or leave it out";
             check.fault(place, "channel.replay", what);
-        }
-        if policy.history_size > 0 && broker.url != BrokerUrl::Memory {
-            let what = "not built in yet over Redis; leave it out or use the memory broker";
-            check.fault(place, "channel.history", what);
         }
         let Some((pattern, place)) = pattern else {
             continue;

@@ -40,7 +40,7 @@ pub(super) fn config(check: &mut Check<'_>, secrets: &Path) -> Config {
     let hooks = hooks::hooks(check, secrets);
     let routes = routes::routes(check, &hooks.directory);
     let defaults = channels::defaults(check);
-    let channels = channels::channels(check, &defaults, &broker);
+    let channels = channels::channels(check, &defaults);
     let admin = admin(check, &listen);
     Config {
         listen,

@@ -324,10 +324,10 @@ fn what_is_taken_in_place_needs_no_event_and_nothing_overtakes() {
     for cut in 0..=wire.0.len() {
         let (now, mut session) = (start(), Session::new(start(), LIMITS));
         let (mut taken, mut left) = (Vec::new(), Vec::new());
-        let mut input = BytesMut::new();
+        let (mut input, mut inflate) = (BytesMut::new(), Inflate::new());
         for part in [&wire.0[..cut], &wire.0[cut..]] {
             input.extend_from_slice(part);
-            session.receive_with(now, &mut input, |_, data| {
+            session.receive_with(now, &mut input, &mut inflate, |_, data| {
                 taken.push(data.to_vec());
                 true
             });

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::super::message::{Interest, Message};
 use super::State;
+use crate::broker::Event;
 use crate::broker::home::{ClosedBatch, HomeOutput, Publish};
-use crate::broker::{Event, LinkStatus};
 use crate::config::{ChannelTemplate, Glob, TemplatePiece};
 use crate::pipeline::BatchOutcome;
 use crate::types::{
@@ -67,7 +67,10 @@ impl State {
     ) {
         match interest {
             Interest::Unwanted => self.home.on_unwanted(worker, channel),
-            Interest::Wanted => self.home.on_wanted(worker, channel),
+            Interest::Wanted => {
+                let keep = self.keep(channel);
+                self.home.on_wanted(worker, channel, keep);
+            }
         }
         self.pump(now);
     }
@@ -87,6 +90,13 @@ impl State {
                     self.home.on_publication(publication);
                 }
             }
+            Event::Answers(answers) => {
+                for (receipt, outcome) in answers {
+                    self.on_answer(now, receipt, outcome);
+                }
+            }
+            Event::Fence(channel, token) => self.home.on_fence(&channel, token),
+            Event::Recalled(_, token, missed) => self.home.on_recalled(token, missed),
             Event::Live(channel) => self.home.on_live(&channel),
             Event::Refused(senders) => {
                 let own: Vec<_> = senders
@@ -95,13 +105,9 @@ impl State {
                     .collect();
                 self.on_refused(&own);
             }
-            Event::Status(status) => {
-                let gaps = self.home.on_status(status);
-                if status == LinkStatus::Up {
-                    self.metrics.gaps.add(gaps as u64);
-                }
-            }
+            Event::Status(status) => self.home.on_status(status),
         }
+        self.metrics.gaps.add(self.home.take_gaps());
         self.pump(now);
     }
 
@@ -154,15 +160,16 @@ impl State {
                     gone.retain(|receipt| !items.iter().any(|i| i.receipt() == Some(*receipt)));
                 }
                 let keep = self.keep(&channel);
-                self.home.publish(now, &channel, items, &senders, keep);
-                self.pump(now);
                 // What is not there by itself became part of something, or the hook did not want it.
-                let outcome = if merged {
-                    Outcome::Taken(None)
+                let (became_part, dropped) = if merged && !items.is_empty() {
+                    (gone, Vec::new())
                 } else {
-                    Outcome::Dropped
+                    (Vec::new(), gone)
                 };
-                self.answer_all(now, &gone, outcome);
+                self.home
+                    .publish(now, &channel, items, &senders, &became_part, keep);
+                self.pump(now);
+                self.answer_all(now, &dropped, Outcome::Dropped);
             }
         }
     }
@@ -270,7 +277,7 @@ impl State {
                     echo,
                     ticket,
                 };
-                self.home.publish(now, &channel, [item], &[], keep);
+                self.home.publish(now, &channel, [item], &[], &[], keep);
                 self.pump(now);
             }
         }
