@@ -55,6 +55,9 @@ fn a_batch_is_handed_over_as_one_and_keeps_its_order() {
             skip: None,
         },
         senders: [].into_iter().collect(),
+        receipt: None,
+        merged: Vec::new(),
+        keep: None,
     });
     node.send(Command::Publish(batch.collect()), &channel);
     node.wait_publications(20_000);
@@ -138,6 +141,9 @@ fn skip_position_and_kind_arrive_as_they_were_sent() {
         let outgoing = Outgoing {
             publication: publication.clone(),
             senders: [first.origin(2, 3)].into_iter().collect(),
+            receipt: None,
+            merged: Vec::new(),
+            keep: None,
         };
         first.send(Command::Publish(vec![outgoing]), &publication.channel);
     }

@@ -279,6 +279,9 @@ impl Node {
         let outgoing = Outgoing {
             publication,
             senders: senders.iter().copied().collect(),
+            receipt: None,
+            merged: Vec::new(),
+            keep: None,
         };
         self.send(Command::Publish(vec![outgoing]), &channel);
     }
@@ -333,7 +336,8 @@ impl Node {
             }
             Event::Refused(origins) => got.refused.extend(origins.iter().map(|o| (worker, *o))),
             Event::Status(status) if worker == WorkerId(0) => got.statuses.push(status),
-            Event::Status(_) => {}
+            // Nothing here keeps a history, and nobody waits for an answer.
+            Event::Status(_) | Event::Answers(_) | Event::Fence(..) | Event::Recalled(..) => {}
         }
     }
 
