@@ -88,8 +88,8 @@ pub struct Home {
     histories: Histories,
     /// What Redis was asked about the histories of channels.
     recalls: Recalls,
-    /// How often members missed what cannot be had again, since somebody asked.
-    gaps: u64,
+    /// Channels whose members missed what cannot be had again, since somebody asked: the first one, and how many.
+    gaps: Option<(ChannelName, u64)>,
     /// What goes to Redis with the next output.
     outgoing: Vec<Outgoing>,
 }
@@ -121,7 +121,7 @@ impl Home {
             outputs: VecDeque::new(),
             histories: Histories::new(hash),
             recalls: Recalls::default(),
-            gaps: 0,
+            gaps: None,
             outgoing: Vec::new(),
         }
     }

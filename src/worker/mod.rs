@@ -226,6 +226,13 @@ impl Worker {
                         link.close(close);
                     }
                 }
+                Output::Gaps(channel, count) => tracing::warn!(
+                    target: "broker",
+                    event = "gap",
+                    wsd_channel = channel.as_str(),
+                    "publications of {count} channels were missed and cannot be had again: {channel}{}",
+                    if count > 1 { " and others" } else { "" }
+                ),
                 Output::HandshakeTimeout(id) => self.signal(id, link::Signals::HANDSHAKE_TIMEOUT),
                 Output::Limits => {
                     for link in self.links.borrow().iter().flatten() {

@@ -155,6 +155,7 @@ fn a_redis_that_forgot_everything_is_told() {
     wsd.wait_log("broker back");
     plain.expect_close(1012);
     assert_eq!(back.next_json()["type"], "gap");
+    wsd.wait_log("were missed and cannot be had again");
     eventually!(publish(&mut a, "kept", "3")["type"] == "published");
     assert_eq!(back.next_json()["data"], "3");
 }

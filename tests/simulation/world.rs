@@ -335,7 +335,7 @@ impl World {
             Output::HandshakeTimeout(id) => {
                 self.call(w, |state, now| state.on_closed(now, id, &Close::REFUSED));
             }
-            Output::Limits | Output::Report(..) => {}
+            Output::Gaps(..) | Output::Limits | Output::Report(..) => {}
             Output::SessionTimeout(id) => {
                 let client = worker.clients.get_mut(&id);
                 if let Some(session) = client.and_then(|client| client.session.as_mut()) {

@@ -115,14 +115,20 @@ impl Home {
         }
         for (workers, channel) in gaps {
             if !self.mend(&channel) {
-                self.gaps += 1;
-                self.outputs.push_back(HomeOutput::Gap(workers, channel));
+                self.tell_gap(workers, channel);
             }
         }
     }
 
-    /// How often members missed what cannot be had again, since the last call.
-    pub const fn take_gaps(&mut self) -> u64 {
-        std::mem::replace(&mut self.gaps, 0)
+    /// Members of the channel missed what cannot be had again.
+    pub(super) fn tell_gap(&mut self, workers: WorkerSet, channel: ChannelName) {
+        let (_, count) = self.gaps.get_or_insert_with(|| (channel.clone(), 0));
+        *count += 1;
+        self.outputs.push_back(HomeOutput::Gap(workers, channel));
+    }
+
+    /// A channel whose members missed what cannot be had again, and how many such channels there were, since the last call.
+    pub const fn take_gaps(&mut self) -> Option<(ChannelName, u64)> {
+        self.gaps.take()
     }
 }

@@ -345,9 +345,7 @@ impl Home {
                 }
             }
             _ => {
-                self.gaps += 1;
-                self.outputs
-                    .push_back(HomeOutput::Gap(wanted, channel.clone()));
+                self.tell_gap(wanted, channel.clone());
             }
         }
     }

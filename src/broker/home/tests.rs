@@ -202,7 +202,7 @@ fn with_redis_a_subscription_is_live_when_it_is_confirmed() {
         Some(HomeOutput::Redis(Command::Subscribe(_)))
     ));
     home.on_status(LinkStatus::Up);
-    assert_eq!(home.take_gaps(), 1);
+    assert_eq!(home.take_gaps(), Some((name("away"), 1)));
     assert!(
         matches!(home.poll_output(), Some(HomeOutput::Gap(workers, channel))
             if workers.has(WorkerId(0)) && channel == name("away")),

@@ -65,6 +65,8 @@ pub enum Output {
     Abort(ConnId),
     /// Begins the closing handshake.
     Close(ConnId, Close),
+    /// Says that members of this channel, one of so many, missed what cannot be had again.
+    Gaps(ChannelName, u64),
     /// Answers 408: the request has not come in time.
     HandshakeTimeout(ConnId),
     /// Gives every session the configuration's limits.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::message::{Interest, Message};
-use super::State;
+use super::{Output, State};
 use crate::broker::Event;
 use crate::broker::home::{ClosedBatch, HomeOutput, Publish};
 use crate::config::{ChannelTemplate, Glob, TemplatePiece};
@@ -107,7 +107,10 @@ impl State {
             }
             Event::Status(status) => self.home.on_status(status),
         }
-        self.metrics.gaps.add(self.home.take_gaps());
+        if let Some((channel, count)) = self.home.take_gaps() {
+            self.metrics.gaps.add(count);
+            self.outputs.push_back(Output::Gaps(channel, count));
+        }
         self.pump(now);
     }
 
