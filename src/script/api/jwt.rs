@@ -298,6 +298,12 @@ fn keys(stack: &mut Stack, world: &World, algorithm: Algorithm) -> Result<Rc<Key
             .map_err(|error| Raise(format!("jwt.verify: jwks: {}", error.0)))?;
         &encoded
     };
+    if text.len() > KEYS_MAX {
+        return Err(Raise(format!(
+            "jwt.verify: the key or key set has {} bytes; at most {KEYS_MAX}",
+            text.len()
+        )));
+    }
     let mut cache = world.keys.borrow_mut();
     let found = cache.0.iter().find(|known| {
         known.is_set == is_set && known.algorithm == algorithm && *known.text == *text
@@ -435,6 +441,8 @@ const ALGORITHMS: &[(&str, Algorithm)] = &[
 ];
 /// Bytes of a token: more does not fit into a request anyway.
 const TOKEN_MAX: usize = 16 << 10;
+/// Bytes of a key or key set: reading as much takes about 1 ms.
+const KEYS_MAX: usize = 256 << 10;
 /// Keys of a set that are tried for a token without a key id: each may cost 0.1 ms.
 const TRIES: usize = 8;
 /// Issuers or audiences.

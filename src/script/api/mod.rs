@@ -23,7 +23,7 @@ pub(super) mod wsd;
 use std::ffi::CStr;
 
 use super::commons::KEY_MAX;
-use super::raw::{HostFunction, Ref, Stack};
+use super::raw::{HostFunction, Ref, Stack, expired};
 use super::value::{Kind, Raise};
 use super::world::World;
 
@@ -68,6 +68,9 @@ fn set(stack: &mut Stack, _: &World) -> Result<i32, Raise> {
     let length = stack.length(1);
     stack.push_table(0, length);
     for n in 1..=length {
+        if n.is_multiple_of(1024) && expired() {
+            break; // the interrupt strikes when this returns
+        }
         stack.element(1, n);
         if stack.kind(3) == Kind::Nil {
             stack.set_top(2);

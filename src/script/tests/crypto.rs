@@ -296,6 +296,10 @@ fn nobody_chooses_the_algorithm_but_the_script() {
             "jwks has no key for HS256",
         ),
         (
+            "{ alg = 'RS256', jwks = (' '):rep(300000) }",
+            "the key or key set has 300000 bytes; at most 262144",
+        ),
+        (
             "{ alg = 'RS256', jwks = 'x' }",
             "jwks is no key set: expected value at line 1 column 1",
         ),

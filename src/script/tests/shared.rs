@@ -420,3 +420,21 @@ fn replay_is_taken_and_bounded() {
         );
     }
 }
+
+#[test]
+fn a_large_set_is_cut() {
+    let mut s = Scripts::with(
+        &[(
+            "hooks/a.lua",
+            "local list = table.create(3000000, true)
+             for i = 1, #list do list[i] = i end
+             function on_message() set(list) end",
+        )],
+        |hooks| {
+            // Room for the list and a third of the set: who is not cut in time finds no memory.
+            hooks.memory = 100 << 20;
+            hooks.time_limit.load = Duration::from_secs(5);
+        },
+    );
+    assert!(s.fault("x").contains("stopped after 20 ms"));
+}
