@@ -198,6 +198,13 @@ impl Hub {
             .filter_map(|slot| self.name(slot))
     }
 
+    /// The places of what a connection is subscribed to.
+    pub fn slots_of(&self, conn: ConnId) -> impl Iterator<Item = ChannelSlot> {
+        self.memberships(conn)
+            .into_iter()
+            .flat_map(Memberships::slots)
+    }
+
     /// Whether `conn` is a member.
     #[must_use]
     pub fn is_member(&self, conn: ConnId, channel: &ChannelName) -> bool {

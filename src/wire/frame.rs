@@ -235,12 +235,17 @@ pub(super) fn encode_deflated(kind: Kind, data: &[u8], out: &mut Vec<u8>) {
 /// A control frame. Bytes of the payload after the 125th are left out.
 #[must_use]
 pub fn encode_control(opcode: Opcode, payload: &[u8]) -> Bytes {
+    let mut frame = Vec::with_capacity(payload.len().saturating_add(2));
+    append_control(opcode, payload, &mut frame);
+    Bytes::from(frame)
+}
+
+/// Appends a control frame, likewise.
+pub(super) fn append_control(opcode: Opcode, payload: &[u8], out: &mut Vec<u8>) {
     debug_assert!(opcode.is_control() && payload.len() <= 125);
     let payload = payload.get(..125).unwrap_or(payload);
-    let mut frame = Vec::with_capacity(payload.len().saturating_add(2));
-    frame.extend_from_slice(server_header(opcode, payload.len()).as_slice());
-    frame.extend_from_slice(payload);
-    Bytes::from(frame)
+    out.extend_from_slice(server_header(opcode, payload.len()).as_slice());
+    out.extend_from_slice(payload);
 }
 
 #[cfg(test)]

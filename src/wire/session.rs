@@ -38,7 +38,7 @@ pub enum Event {
     Closed(Close),
     /// The peer sent a message.
     Message(Payload),
-    /// Bytes to write to the peer, a whole control frame.
+    /// Bytes to write to the peer: a whole control frame, or pongs.
     Reply(Bytes),
 }
 
@@ -91,6 +91,26 @@ enum Step {
     Part(usize, Option<Payload>),
 }
 
+/// The answers to the pings of one call.
+#[derive(Default)]
+struct Pongs {
+    frames: Vec<u8>,
+    count: u32,
+}
+
+impl Pongs {
+    /// The most that one call answers; one that brings more has its earlier ones forgotten.
+    const MOST: u32 = 16;
+
+    fn add(&mut self, body: &[u8]) {
+        if self.count == Self::MOST {
+            *self = Self::default();
+        }
+        frame::append_control(Opcode::Pong, body, &mut self.frames);
+        self.count = self.count.saturating_add(1);
+    }
+}
+
 // An empty ping: nothing has to be remembered, since whatever is heard answers it.
 const PING: &[u8] = &[0x89, 0];
 
@@ -120,8 +140,8 @@ impl Session {
     /// Takes all that can be taken off the front of `input`, and leaves at most an unfinished header or control frame:
     /// less than 132 bytes.
     ///
-    /// Cutting the input differently never changes the messages or the end. Of several pings in one call only the latest is
-    /// answered (RFC 6455 §5.5.3), so a flood of pings costs the peer more than us. After the session has ended the input
+    /// Cutting the input differently never changes the messages or the end. Of many pings in one call only the latest are
+    /// answered, in one reply (RFC 6455 §5.5.3 asks for the last), so a flood of pings costs the peer more than us. After the session has ended the input
     /// is thrown away. `inflate` is scratch, of which nothing is kept.
     pub fn receive(&mut self, now: Instant, input: &mut BytesMut, inflate: &mut Inflate) {
         self.receive_with(now, input, inflate, |_, _| false);
@@ -145,7 +165,7 @@ impl Session {
         }
         let sliced_from = input.capacity() / 4;
         let mut done = 0_usize;
-        let mut pong = None;
+        let mut pongs = Pongs::default();
         loop {
             let rest = input.get_mut(done..).unwrap_or_default();
             let step = match &mut self.state {
@@ -187,10 +207,10 @@ impl Session {
                         .get(done.saturating_sub(len)..done)
                         .unwrap_or_default();
                     match opcode {
-                        Opcode::Ping => pong = Some(frame::encode_control(Opcode::Pong, body)),
+                        Opcode::Ping => pongs.add(body),
                         Opcode::Close => {
                             let close = close::parse(body);
-                            self.answer(pong.take());
+                            self.answer(&mut pongs);
                             self.finish(close);
                         }
                         _ => {}
@@ -198,12 +218,12 @@ impl Session {
                 }
                 Ok(Step::More) => break,
                 Err(error) => {
-                    self.answer(pong.take());
+                    self.answer(&mut pongs);
                     self.finish(Err(error));
                 }
             }
         }
-        self.answer(pong);
+        self.answer(&mut pongs);
         if done == input.len() {
             // Unlike `advance` this leaves the owner the whole of its buffer.
             input.clear();
@@ -389,9 +409,9 @@ impl Session {
         self.push(Event::Closed(close));
     }
 
-    fn answer(&mut self, pong: Option<Bytes>) {
-        if let Some(pong) = pong {
-            self.push(Event::Reply(pong));
+    fn answer(&mut self, pongs: &mut Pongs) {
+        if pongs.count > 0 {
+            self.push(Event::Reply(Bytes::from(std::mem::take(pongs).frames)));
         }
     }
 

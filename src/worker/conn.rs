@@ -296,7 +296,13 @@ fn handle(worker: &Worker, id: ConnId, session: &mut Session) -> Handled {
                     return Handled::SomeLeft;
                 }
             }
-            Event::Reply(frame) => state.send_control(id, &frame),
+            Event::Reply(frame) => {
+                if session.is_closing() {
+                    let start = *start.get_or_insert_with(clock::now);
+                    state.give_runs(start + spent, id);
+                }
+                state.send_control(id, &frame);
+            }
             Event::Closed(close) => {
                 if close == ProtocolError::TooBig.close() {
                     worker.metrics.limited_size.inc();

@@ -167,7 +167,7 @@ impl Worker {
             Message::Move(moved) => arrive::adopt(self, *moved),
             Message::Answer(receipt, outcome) => self.state().on_answer(now, receipt, outcome),
             Message::Attach(socket, channel) => conn::attach(self, socket, &channel),
-            Message::Blame(blame, conn) => self.state().on_blame(blame, conn),
+            Message::Blame(blame, conn) => self.state().on_blame(now, blame, conn),
             Message::Charge(conn, cost) => self.state().on_charge(now, conn, cost),
             Message::Deliver(list) => self.state().on_deliver(now, &list),
             Message::Discard(generation) => self.state().on_discard(generation),

@@ -20,8 +20,18 @@ use queue::Queue;
 struct Piece {
     run: Rc<Run>,
     range: Range<u32>,
-    /// Never dropped.
-    control: bool,
+    what: What,
+}
+
+/// What may become of a piece that waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum What {
+    /// It is never dropped.
+    Control,
+    /// It follows the policy of its run.
+    Data,
+    /// It gives way to later ones, if there are many.
+    Pongs,
 }
 
 impl Piece {
@@ -49,6 +59,8 @@ pub struct Outbox {
     held: u32,
     /// Bytes not yet written: the sum of the pieces' lengths, and `held`.
     queued: usize,
+    /// Of these, bytes of pongs.
+    pongs: usize,
 }
 
 impl Outbox {
@@ -57,7 +69,7 @@ impl Outbox {
     pub fn push(&mut self, run: &Rc<Run>, range: Range<u32>, limit: usize) -> Pushed {
         let len = (range.end - range.start) as usize;
         if self.queued + len <= limit {
-            self.append(run, range, false);
+            self.append(run, range, What::Data);
             return Pushed::default();
         }
         let mut result = Pushed::default();
@@ -67,7 +79,7 @@ impl Outbox {
             start = frame.end;
             let len = (frame.end - frame.start) as usize;
             if self.queued == 0 || self.queued + len <= limit {
-                self.append(run, frame, false);
+                self.append(run, frame, What::Data);
                 continue;
             }
             match run.when_full {
@@ -84,7 +96,7 @@ impl Outbox {
                 WhenFull::KeepLatest => result.dropped += self.drop_waiting(run, 0),
             }
             if self.queued == 0 || self.queued + len <= limit {
-                self.append(run, frame, false);
+                self.append(run, frame, What::Data);
             } else {
                 result.dropped += 1;
             }
@@ -94,22 +106,26 @@ impl Outbox {
 
     /// Queues bytes that are never refused: control frames and the answer to the handshake.
     pub fn push_control(&mut self, run: &Rc<Run>) {
-        self.append(run, run.range(), true);
+        self.append(run, run.range(), What::Control);
     }
 
-    /// Queues a pong in the place of the one that waits at the end, if there is one and nothing of it is written: only the
-    /// latest ping needs an answer (RFC 6455 §5.5.3), and whoever sends many and reads none must not fill the memory.
-    pub fn push_pong(&mut self, run: &Rc<Run>) {
-        let is_first = self.pieces.len() == 1;
-        if let Some(last) = self.pieces.back()
-            && last.control
-            && !(is_first && self.half_written)
-            && last.run.slice(last.range.clone()).first() == Some(&PONG)
-        {
-            self.queued -= last.len();
-            self.pieces.pop_back();
+    /// Queues pongs. Those that wait give way once there are [`PONG_BYTES`] of them, the latest first: only the latest
+    /// ping needs an answer (RFC 6455 §5.5.3), and whoever sends many and reads none must not fill the memory.
+    pub fn push_pongs(&mut self, run: &Rc<Run>) {
+        let len = run.range().len();
+        let mut index = self.pieces.len();
+        while self.pongs + len > PONG_BYTES && index > usize::from(self.half_written) {
+            index -= 1;
+            let piece = self.pieces.get_mut(index);
+            if let Some(piece) = piece.filter(|piece| piece.what == What::Pongs) {
+                let len = piece.len();
+                self.pongs -= len;
+                self.queued -= len;
+                self.pieces.remove(index);
+            }
         }
-        self.append(run, run.range(), true);
+        self.pongs += len;
+        self.append(run, run.range(), What::Pongs);
     }
 
     /// Lets go of everything but a frame that is half written, control frames and the answer to the handshake.
@@ -121,7 +137,7 @@ impl Outbox {
         }
         let mut first = self.half_written;
         self.pieces
-            .retain(|piece| std::mem::take(&mut first) || piece.control);
+            .retain(|piece| std::mem::take(&mut first) || piece.what != What::Data);
         self.queued = self.held() + self.pieces.iter().map(Piece::len).sum::<usize>();
     }
 
@@ -161,12 +177,18 @@ impl Outbox {
             let len = piece.len();
             if left < len {
                 if left > 0 {
+                    if piece.what == What::Pongs {
+                        self.pongs -= left;
+                    }
                     // `left` is less than a length that is a u32.
                     let at = piece.range.start + u32::try_from(left).unwrap_or(0);
                     self.half_written = !ends_at(&piece.run, at);
                     piece.range.start = at;
                 }
                 return;
+            }
+            if piece.what == What::Pongs {
+                self.pongs -= len;
             }
             left -= len;
             self.half_written = false;
@@ -190,6 +212,8 @@ impl Outbox {
     pub fn check_invariants(&self) {
         let sum: usize = self.pieces.iter().map(Piece::len).sum();
         assert_eq!(self.queued, sum + self.held(), "bytes waiting");
+        let pongs = self.pieces.iter().filter(|p| p.what == What::Pongs);
+        assert_eq!(self.pongs, pongs.map(Piece::len).sum::<usize>(), "pongs");
         assert!(
             self.pieces.iter().all(|piece| piece.len() > 0),
             "an empty piece"
@@ -200,7 +224,7 @@ impl Outbox {
         );
     }
 
-    fn append(&mut self, run: &Rc<Run>, range: Range<u32>, control: bool) {
+    fn append(&mut self, run: &Rc<Run>, range: Range<u32>, what: What) {
         if range.is_empty() {
             return;
         }
@@ -215,7 +239,7 @@ impl Outbox {
         self.pieces.push_back(Piece {
             run: Rc::clone(run),
             range,
-            control,
+            what,
         });
     }
 
@@ -227,7 +251,7 @@ impl Outbox {
             let Some(piece) = self.pieces.get_mut(index) else {
                 break;
             };
-            if piece.control || piece.run.channel != run.channel {
+            if piece.what != What::Data || piece.run.channel != run.channel {
                 index += 1;
                 continue;
             }
@@ -238,7 +262,7 @@ impl Outbox {
                     let rest = Piece {
                         run: Rc::clone(&piece.run),
                         range: end..piece.range.end,
-                        control: false,
+                        what: What::Data,
                     };
                     piece.range.end = end;
                     self.pieces.insert(1, rest);
@@ -259,6 +283,9 @@ impl Outbox {
 
 /// The first byte of a pong (RFC 6455 §5.5.3).
 pub const PONG: u8 = 0x8a;
+
+/// The most bytes of pongs that wait, unless the last ones are more by themselves: dozens, for one that reads slowly.
+const PONG_BYTES: usize = 4096;
 
 /// Whether a frame of the run ends exactly there.
 fn ends_at(run: &Run, at: u32) -> bool {

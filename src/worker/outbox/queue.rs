@@ -38,10 +38,6 @@ impl Queue {
         self.first.as_mut()
     }
 
-    pub(super) fn back(&self) -> Option<&Piece> {
-        self.rest.back().or(self.first.as_ref())
-    }
-
     pub(super) fn back_mut(&mut self) -> Option<&mut Piece> {
         self.rest.back_mut().or(self.first.as_mut())
     }
@@ -63,13 +59,6 @@ impl Queue {
 
     pub(super) fn pop_front(&mut self) {
         self.first = self.rest.pop_front();
-        self.let_go();
-    }
-
-    pub(super) fn pop_back(&mut self) {
-        if self.rest.pop_back().is_none() {
-            self.first = None;
-        }
         self.let_go();
     }
 

@@ -186,3 +186,36 @@ fn what_is_encrypted_and_not_written_counts_as_waiting() {
     outbox.hold(0);
     assert!(outbox.is_empty());
 }
+
+#[test]
+fn pongs_give_way_to_later_ones_when_there_are_many() {
+    let pong = |mark: u8| Run::control(&[&[PONG, 98][..], &[mark; 98]].concat());
+    let mut outbox = Outbox::default();
+    for i in 0..40 {
+        outbox.push_pongs(&pong(i));
+    }
+    assert_eq!(outbox.queued(), 4000, "all of them");
+    outbox.advance(50);
+    push(&mut outbox, &run("a", WhenFull::Disconnect, 1, 8), 1 << 20);
+    for i in 40..240 {
+        outbox.push_pongs(&pong(i));
+        outbox.check_invariants();
+        assert!(outbox.queued() <= PONG_BYTES + 10);
+    }
+    let mut seen = Vec::new();
+    outbox.slices(|slice| {
+        seen.push(*slice.last().unwrap());
+        true
+    });
+    // The first is half written, and the latest is there.
+    assert_eq!((seen[0], *seen.last().unwrap()), (0, 239));
+    let mut alone = Outbox::default();
+    let large = Run::control(&[PONG; 5000]);
+    for _ in 0..3 {
+        alone.push_pongs(&large);
+        alone.check_invariants();
+        assert_eq!(alone.queued(), 5000);
+    }
+    alone.advance(5000);
+    alone.check_invariants();
+}

@@ -123,13 +123,13 @@ impl State {
     }
 
     /// Tells of failures; a cut is held against the connection that it was called for.
-    pub(super) fn tell(&mut self, generation: Generation, reports: Vec<HookError>) {
+    pub(super) fn tell(&mut self, now: Instant, generation: Generation, reports: Vec<HookError>) {
         for report in reports {
             if let (Some(cut), Some(about)) = (report.cut, &report.about) {
                 let hooks = self.generations.of(generation).hooks();
                 let close = hooks.blame(cut, Some(about.origin), &about.ip);
                 if let Some(id) = self.place.own(about.origin).filter(|_| close) {
-                    self.close(id, Close::REFUSED);
+                    self.close(now, id, Close::REFUSED);
                 }
             }
             self.outputs.push_back(Output::Report(generation, report));
@@ -139,6 +139,7 @@ impl State {
     /// Tells of failures of a batch; a cut is held against those who sent it, on whichever worker they are.
     pub(super) fn tell_batch(
         &mut self,
+        now: Instant,
         generation: Generation,
         reports: Vec<HookError>,
         senders: &[Origin],
@@ -154,7 +155,7 @@ impl State {
                         alone,
                     };
                     if sender.worker == self.place.worker {
-                        self.on_blame(blame, sender.conn);
+                        self.on_blame(now, blame, sender.conn);
                     } else if sender.node == self.place.node {
                         self.hand_over(sender.worker, Message::Blame(blame, sender.conn));
                     }
@@ -165,14 +166,14 @@ impl State {
     }
 
     /// A connection here has sent something of a batch that was cut.
-    pub fn on_blame(&mut self, blame: Blame, id: ConnId) {
+    pub fn on_blame(&mut self, now: Instant, blame: Blame, id: ConnId) {
         let Some(conn) = self.conns.get(id) else {
             return;
         };
         let alone = blame.alone.then_some(conn.peer.origin);
         let hooks = self.generations.of(blame.generation).hooks();
         if hooks.blame(blame.cut, alone, &conn.peer.ip) {
-            self.close(id, Close::REFUSED);
+            self.close(now, id, Close::REFUSED);
         }
     }
 
@@ -194,7 +195,7 @@ impl State {
         match self.conns.get_mut(id) {
             Some(conn) if share > 0.0 && (conn.meter.is_some() || spent > DEAR) => {
                 match charge(conn, now, spent, 1, share) {
-                    Toll::Close => self.close(id, Close::REFUSED),
+                    Toll::Close => self.close(now, id, Close::REFUSED),
                     Toll::Go => {}
                     Toll::Wait(until) => return Spending::Wait(until),
                 }
@@ -211,7 +212,7 @@ impl State {
             && let Some(conn) = self.conns.get_mut(id)
             && charge(conn, now, cost, 0, share) == Toll::Close
         {
-            self.close(id, Close::REFUSED);
+            self.close(now, id, Close::REFUSED);
         }
     }
 

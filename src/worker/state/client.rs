@@ -248,14 +248,15 @@ impl State {
         Some(Gather { strained, ..gather })
     }
 
-    /// Asks for the end of a connection: what was sent to it before still goes out.
-    pub fn close(&mut self, id: ConnId, close: Close) {
+    /// Asks for the end of a connection: what was sent to it before still goes out, and what its channels got before.
+    pub fn close(&mut self, now: Instant, id: ConnId, close: Close) {
+        if self.conns.get(id).is_none_or(|c| c.phase == Phase::Closing) {
+            return;
+        }
+        self.give_runs(now, id);
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        if conn.phase == Phase::Closing {
-            return;
-        }
         conn.phase = Phase::Closing;
         conn.close = Some(Box::new(close.clone()));
         mark(&mut self.dirty, id, conn);
@@ -291,10 +292,10 @@ impl State {
     }
 
     /// The broker could not take publishes of these connections.
-    pub fn on_refused(&mut self, conns: &[ConnId]) {
+    pub fn on_refused(&mut self, now: Instant, conns: &[ConnId]) {
         for &id in conns {
             self.metrics.dropped_broker.inc();
-            self.close(id, Close::TRY_AGAIN);
+            self.close(now, id, Close::TRY_AGAIN);
         }
     }
 
@@ -312,7 +313,7 @@ impl State {
         if self.at_wall(at) > now {
             self.set_expire_timer(id, at);
         } else {
-            self.close(id, Close::EXPIRED);
+            self.close(now, id, Close::EXPIRED);
         }
     }
 
@@ -341,9 +342,14 @@ impl State {
         upgrade: &Upgrade,
     ) -> Result<Wishes, Refusal> {
         let mut protocol = default_protocol(&upgrade.protocols);
-        let asked = self.ask_coming(id, peer, route, Hook::Connect, |pipeline, who, effects| {
-            pipeline.connect(route.hooks, who, upgrade, effects)
-        });
+        let asked = self.ask_coming(
+            now,
+            id,
+            peer,
+            route,
+            Hook::Connect,
+            |pipeline, who, effects| pipeline.connect(route.hooks, who, upgrade, effects),
+        );
         let Some((admission, mut effects)) = asked else {
             return Ok(Wishes {
                 protocol,
@@ -398,6 +404,7 @@ impl State {
     ) -> Result<(ChannelName, Vec<Effect>), Refusal> {
         let wanted = channel.clone();
         let asked = self.ask_coming(
+            now,
             id,
             peer,
             route,
@@ -425,6 +432,7 @@ impl State {
     /// Asks a hook for a connection whose handshake is not answered; what it asked for is returned.
     fn ask_coming<R>(
         &mut self,
+        now: Instant,
         id: ConnId,
         peer: &Peer,
         route: &Route,
@@ -440,7 +448,7 @@ impl State {
         let result = ask_for(generations, effects, who, route.hooks, hook, call)?;
         let generation = self.generations.number();
         let reports = self.collect_reports(generation);
-        self.tell(generation, reports);
+        self.tell(now, generation, reports);
         Some((result, self.effects.take()))
     }
 }

@@ -8,6 +8,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use smallvec::SmallVec;
+
 use super::super::conns::Phase;
 use super::super::outbox::{PONG, Pushed};
 use super::super::run::{ClosedRun, Offered, OpenRun, Part, Run};
@@ -201,6 +203,18 @@ impl State {
         }
     }
 
+    /// Gives a connection that is about to end what its channels have got in this turn: a client that breaks a rule, or
+    /// that a hook closes, still gets what was published before, its own messages too.
+    pub fn give_runs(&mut self, now: Instant, id: ConnId) {
+        if self.turn_runs.is_empty() {
+            return;
+        }
+        let slots: SmallVec<[ChannelSlot; 4]> = self.hub.slots_of(id).collect();
+        for slot in slots {
+            self.close_turn_run(now, slot);
+        }
+    }
+
     /// Closes a channel's run and gives it to the outboxes.
     pub(super) fn close_run(&mut self, now: Instant, slot: ChannelSlot) {
         let Some(local) = self.local.get_mut(slot.index()) else {
@@ -350,7 +364,7 @@ impl State {
         }
     }
 
-    /// Queues a control frame of the session's; it never waits for room.
+    /// Queues what the session answers: one control frame, or pongs. It never waits for room.
     pub fn send_control(&mut self, id: ConnId, frame: &[u8]) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
@@ -358,7 +372,7 @@ impl State {
         let run: Rc<Run> = Run::control(frame);
         let before = conn.outbox.queued();
         if frame.first() == Some(&PONG) {
-            conn.outbox.push_pong(&run);
+            conn.outbox.push_pongs(&run);
         } else {
             conn.outbox.push_control(&run);
         }

@@ -19,7 +19,7 @@ impl State {
         let generation = self.generations.number();
         let reports = self.collect_reports(generation);
         if !reports.is_empty() {
-            self.tell(generation, reports);
+            self.tell(now, generation, reports);
         }
         if !self.effects.is_empty() {
             let effects = self.effects.take();
@@ -65,7 +65,7 @@ impl State {
 
     fn apply_one(&mut self, now: Instant, effect: Effect) {
         match effect {
-            Effect::Close(id, close) => self.close(id, close),
+            Effect::Close(id, close) => self.close(now, id, close),
             Effect::Expire(id, at) => {
                 if let Some(conn) = self.conns.get_mut(id) {
                     conn.expires = at;

@@ -403,7 +403,7 @@ impl State {
             protocol::write_gap(channel, position, &mut text);
             self.send_text(now, id, text);
         } else if self.config.policy(channel).on_gap == OnGap::Close {
-            self.close(id, Close::RESTART);
+            self.close(now, id, Close::RESTART);
         } else {
             self.metrics.gaps.inc();
         }

@@ -63,7 +63,7 @@ impl State {
         });
         if !in_time {
             self.metrics.limited_bytes.inc();
-            self.close(id, TOO_MANY_BYTES);
+            self.close(now, id, TOO_MANY_BYTES);
         }
     }
 
@@ -81,7 +81,7 @@ impl State {
         if !in_time {
             self.metrics.messages_received.inc();
             self.metrics.limited_messages.inc();
-            self.close(id, TOO_MANY_MESSAGES);
+            self.close(now, id, TOO_MANY_MESSAGES);
         }
         in_time
     }

@@ -103,7 +103,7 @@ impl State {
                     .into_iter()
                     .filter_map(|s| self.place.own(s))
                     .collect();
-                self.on_refused(&own);
+                self.on_refused(now, &own);
             }
             Event::Status(status) => self.home.on_status(status),
         }
@@ -142,7 +142,7 @@ impl State {
         }
         let reports = self.collect_reports(gather.generation);
         if !reports.is_empty() {
-            self.tell_batch(gather.generation, reports, &senders, by_clients_only);
+            self.tell_batch(now, gather.generation, reports, &senders, by_clients_only);
         }
         let cost = std::mem::replace(&mut self.spent, before);
         self.charge_batch(now, cost, count, &senders);

@@ -99,7 +99,7 @@ impl State {
             if self.conns.is_pending(id) {
                 self.outputs.push_back(Output::Abort(id));
             } else {
-                self.close(id, close.clone());
+                self.close(now, id, close.clone());
             }
         }
     }

@@ -83,7 +83,7 @@ impl State {
             }
             Timer::Join => self.release(id),
             Timer::Expire => self.expire(now, tick, id),
-            Timer::Restart => self.close(id, Close::RESTART),
+            Timer::Restart => self.close(now, id, Close::RESTART),
         }
     }
 

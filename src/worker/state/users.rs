@@ -72,7 +72,7 @@ impl State {
         };
         for id in self.users.get(user) {
             match &note {
-                Note::Close(close) => self.close(id, close.clone()),
+                Note::Close(close) => self.close(now, id, close.clone()),
                 Note::Send(payload) => self.send(now, id, payload),
             }
         }
