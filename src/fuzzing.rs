@@ -6,12 +6,20 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
+mod deflate;
+
+pub use config::configuration;
+pub use deflate::{frame, inflate, negotiation};
+
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 
 use crate::types::Kind;
-use crate::wire::{Event, Frame, Inflate, ServerFrames, Session, SessionLimits, handshake, proxy};
+use crate::wire::{
+    Event, Frame, Inflate, SavedSession, ServerFrames, Session, SessionLimits, handshake, proxy,
+};
 
 /// A request of a handshake, however broken.
 pub fn handshake(data: &[u8]) {
@@ -83,20 +91,40 @@ pub fn proxy_header(data: &[u8]) {
 }
 
 /// What a client sends after the handshake: the first eight bytes say where the others are cut.
+///
+/// With compression agreed and without; and written out and read back behind every piece.
 pub fn session(data: &[u8]) {
     let (seed, input) = data.split_first_chunk::<8>().unwrap_or((&[0; 8], data));
-    let mut cuts = Cuts(u64::from_le_bytes(*seed));
-    let whole = outcome(run(input, || usize::MAX));
-    assert_eq!(
-        outcome(run(input, || cuts.size(5))),
-        whole,
-        "cut into small pieces"
-    );
-    assert_eq!(
-        outcome(run(input, || cuts.size(3000))),
-        whole,
-        "cut into large pieces"
-    );
+    for peer in [Peer::Deflating, Peer::Plain] {
+        let mut cuts = Cuts(u64::from_le_bytes(*seed));
+        let whole = outcome(run(peer, Life::One, input, || usize::MAX));
+        for (life, most) in [
+            (Life::One, 5),
+            (Life::One, 3000),
+            (Life::Many, 5),
+            (Life::Text, 300),
+        ] {
+            let cut = outcome(run(peer, life, input, || cuts.size(most)));
+            assert_eq!(cut, whole, "{peer:?}, {life:?}, cut after {most} at most");
+        }
+    }
+}
+
+/// What was agreed.
+#[derive(Clone, Copy, Debug)]
+enum Peer {
+    Deflating,
+    Plain,
+}
+
+/// Whether a session is the same all the time.
+#[derive(Clone, Copy, Debug)]
+enum Life {
+    /// Written out and read back behind every piece, before its events are taken.
+    Many,
+    One,
+    /// As `Many`, with what was written as text in between.
+    Text,
 }
 
 /// What a server sends, likewise.
@@ -111,7 +139,7 @@ pub fn server_frames(data: &[u8]) {
     clippy::disallowed_methods,
     reason = "a session needs some instant to begin with; nothing depends on which"
 )]
-fn run(input: &[u8], size: impl FnMut() -> usize) -> Vec<Event> {
+fn run(peer: Peer, life: Life, input: &[u8], size: impl FnMut() -> usize) -> Vec<Event> {
     const LIMIT: usize = 2000;
     let now = Instant::now();
     let limits = SessionLimits {
@@ -120,14 +148,21 @@ fn run(input: &[u8], size: impl FnMut() -> usize) -> Vec<Event> {
         pong_within: Duration::from_secs(30),
         close_within: Duration::from_secs(5),
     };
-    let mut session = Session::new(now, limits);
+    let mut session = match peer {
+        Peer::Deflating => Session::new(now, limits).with_deflate(),
+        Peer::Plain => Session::new(now, limits),
+    };
     let mut events: Vec<Event> = Vec::new();
     let mut buffer = BytesMut::new();
+    let mut inflate = Inflate::new();
     in_pieces(input, size, |piece| {
         buffer.extend_from_slice(piece);
-        session.receive(now, &mut buffer, &mut Inflate::new());
+        session.receive(now, &mut buffer, &mut inflate);
         assert!(buffer.len() < 132, "{} bytes left", buffer.len());
-        assert!(session.held_bytes() <= LIMIT);
+        assert!(session.held_bytes() <= LIMIT + LIMIT / 6 + 64);
+        if !matches!(life, Life::One) {
+            session = carried(&session, life, now, limits);
+        }
         while let Some(event) = session.poll_event() {
             assert!(
                 !matches!(events.last(), Some(Event::Closed(_))),
@@ -145,6 +180,20 @@ fn run(input: &[u8], size: impl FnMut() -> usize) -> Vec<Event> {
         assert_eq!(session.poll_timeout().is_none(), closed);
     });
     events
+}
+
+/// The session that another process makes of what this one wrote out.
+fn carried(session: &Session, life: Life, now: Instant, limits: SessionLimits) -> Session {
+    let mut saved = session.save(now);
+    if matches!(life, Life::Text) {
+        let text = serde_json::to_string(&saved).unwrap_or_default();
+        let read: Option<SavedSession> = serde_json::from_str(&text).ok();
+        assert_eq!(read.as_ref(), Some(&saved));
+        saved = read.unwrap_or(saved);
+    }
+    let other = Session::restore(now, limits, saved);
+    assert_eq!(other.poll_timeout(), session.poll_timeout());
+    other
 }
 
 /// What must not depend on cuts: all but pongs, in order, and the last pong. Of many pings that come together only the

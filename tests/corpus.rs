@@ -42,6 +42,54 @@ fn sessions_keep_their_promises() {
 }
 
 #[test]
+fn offers_keep_their_promises() {
+    corpus("negotiation", fuzzing::negotiation);
+    seeds(|dice| fuzzing::negotiation(&offers(dice)));
+}
+
+#[test]
+fn compressed_messages_keep_their_promises() {
+    corpus("inflate", fuzzing::inflate);
+    seeds(|dice| {
+        let mut data = vec![dice.byte(), dice.byte() % 32];
+        let len = dice.below(3000);
+        let message = text(dice, len);
+        data.extend(deflate(dice, &message));
+        for _ in 0..dice.below(3) {
+            dice.damage(&mut data);
+        }
+        fuzzing::inflate(&data);
+    });
+}
+
+#[test]
+fn frames_that_are_written_can_be_read() {
+    corpus("frame", fuzzing::frame);
+    seeds(|dice| {
+        let mut data: Vec<u8> = (0..8).map(|_| dice.byte()).collect();
+        let len = dice.below(2000);
+        data.extend(text(dice, len));
+        fuzzing::frame(&data);
+    });
+}
+
+#[test]
+fn configurations_keep_their_promises() {
+    corpus("configuration", fuzzing::configuration);
+    let shipped = include_bytes!("../etc/demo.toml");
+    seeds(|dice| {
+        // Reading one takes a hundred times as long as the others.
+        if dice.below(10) == 0 {
+            let mut text = shipped.to_vec();
+            for _ in 0..dice.below(4) {
+                dice.damage(&mut text);
+            }
+            fuzzing::configuration(&text);
+        }
+    });
+}
+
+#[test]
 fn frames_of_servers_are_read_the_same_in_any_pieces() {
     corpus("server_frames", fuzzing::server_frames);
     seeds(|dice| fuzzing::server_frames(&conversation(dice, false)));
@@ -56,6 +104,10 @@ fn any_bytes_at_all_do_no_harm() {
         fuzzing::proxy_header(&bytes);
         fuzzing::session(&bytes);
         fuzzing::server_frames(&bytes);
+        fuzzing::negotiation(&bytes);
+        fuzzing::inflate(&bytes);
+        fuzzing::frame(&bytes);
+        fuzzing::configuration(&bytes);
     });
 }
 
@@ -112,11 +164,7 @@ fn corpus(name: &str, body: fn(&[u8])) {
         let mut dice = Dice(1);
         for _ in 0..20 {
             let mut other = data.clone();
-            for byte in other
-                .iter_mut()
-                .take(8)
-                .filter(|_| name != "handshake" && name != "proxy_header")
-            {
+            for byte in other.iter_mut().take(8).filter(|_| has_seed(name)) {
                 *byte = dice.byte();
             }
             body(&other);
@@ -126,6 +174,11 @@ fn corpus(name: &str, body: fn(&[u8])) {
         count += 1;
     }
     assert!(count > 3, "{folder:?} has only {count} files");
+}
+
+/// Whether the first eight bytes of such an input are a seed and no content.
+fn has_seed(name: &str) -> bool {
+    matches!(name, "frame" | "server_frames" | "session")
 }
 
 /// Runs `body` with [`ROUNDS`] seeds, of which `WSD_SEED` may name the first.
@@ -142,6 +195,61 @@ fn seeds(body: impl Fn(&mut Dice)) {
         let _named = Named(format!("WSD_SEED={seed:#x}"));
         body(&mut Dice(seed));
     }
+}
+
+/// Lines of offers that are mostly right.
+fn offers(dice: &mut Dice) -> Vec<u8> {
+    const PIECES: [&str; 16] = [
+        "permessage-deflate",
+        "permessage-deflate; client_max_window_bits",
+        "; server_max_window_bits=10",
+        "; client_max_window_bits=\"15\"",
+        "; server_no_context_takeover",
+        "; client_no_context_takeover",
+        ", ",
+        ",",
+        "\n",
+        "x-other; a=1",
+        "; unknown",
+        "=7",
+        "\"",
+        "\\",
+        " ",
+        ";",
+    ];
+    let mut offers = PIECES[0].as_bytes().to_vec();
+    for _ in 0..dice.below(8) {
+        let piece = PIECES[dice.below(PIECES.len())];
+        offers.extend_from_slice(piece.as_bytes());
+    }
+    if dice.below(4) == 0 {
+        dice.damage(&mut offers);
+    }
+    offers
+}
+
+/// A compressed message as some sender or other writes it.
+#[expect(clippy::expect_used, reason = "what cannot be compressed is a failure")]
+fn deflate(dice: &mut Dice, message: &[u8]) -> Vec<u8> {
+    use flate2::{Compress, Compression, FlushCompress};
+    let level = Compression::new(u32::from(dice.byte() % 10));
+    let mut stream = Compress::new(level, false);
+    let mut out = Vec::with_capacity(message.len() * 2 + 100);
+    let flush = match dice.below(3) {
+        0 => FlushCompress::Finish,
+        _ => FlushCompress::Sync,
+    };
+    let (first, second) = message.split_at(dice.below(message.len() + 1));
+    let written = stream.compress_vec(first, &mut out, FlushCompress::Sync);
+    written.expect("the first part");
+    let written = stream.compress_vec(second, &mut out, flush);
+    written.expect("the second part");
+    if flush == FlushCompress::Finish {
+        out.push(0);
+    } else if out.ends_with(&[0, 0, 0xff, 0xff]) {
+        out.truncate(out.len() - 4);
+    }
+    out
 }
 
 /// A seed of cuts, then frames of a client or a server that are mostly right, sometimes damaged.
@@ -164,14 +272,21 @@ fn conversation(dice: &mut Dice, masked: bool) -> Vec<u8> {
             1 => 1990 + dice.below(20),
             _ => dice.below(20),
         };
+        let mut rsv1 = 0;
         let payload = match opcode {
+            // Some of a message that is compressed, in one frame.
+            1 | 2 if masked && fin && dice.below(3) == 0 => {
+                rsv1 = 0x40;
+                let message = text(dice, len);
+                deflate(dice, &message)
+            }
             8 => [&[3, 232 + dice.byte() % 4][..], b"bye"].concat(),
             _ => text(dice, if control { len % 126 } else { len }),
         };
         frame(
             &mut data,
             dice,
-            u8::from(fin) << 7 | opcode,
+            u8::from(fin) << 7 | rsv1 | opcode,
             &payload,
             masked,
         );

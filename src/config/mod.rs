@@ -22,6 +22,7 @@ mod secret;
 mod stages;
 #[cfg(test)]
 mod tests;
+mod text;
 mod tls;
 pub mod units;
 mod url;
@@ -41,6 +42,7 @@ pub use problem::{Problem, Problems, count_line};
 pub use route::{ChannelTemplate, Params, PathPattern, Route, RouteMatch, Segment, TemplatePiece};
 pub use secret::Secret;
 pub use stages::StageLists;
+pub use text::check_text;
 pub use tls::{Tls, TlsFile};
 pub use url::BrokerUrl;
 

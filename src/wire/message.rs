@@ -6,6 +6,7 @@
 //! `session` uses it, and so does `server_frames`.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::close::ProtocolError;
 use super::deflate::most_compressed;
@@ -126,6 +127,56 @@ impl Assembler {
             return Ok((taken, None));
         }
         Ok((taken, self.partial.take().map(|p| p.into_whole())))
+    }
+}
+
+/// An unfinished message written out.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) struct SavedMessage {
+    text: bool,
+    deflated: bool,
+    data: Vec<u8>,
+    checked: usize,
+    missing: usize,
+    mask: [u8; 4],
+    fin: bool,
+}
+
+impl Assembler {
+    /// What is begun, for [`Assembler::restore`].
+    pub(super) fn save(&self) -> Option<SavedMessage> {
+        let partial = self.partial.as_deref()?;
+        Some(SavedMessage {
+            text: partial.kind == Kind::Text,
+            deflated: partial.deflated,
+            data: partial.data.clone(),
+            checked: partial.checked,
+            missing: partial.missing,
+            mask: partial.mask,
+            fin: partial.fin,
+        })
+    }
+
+    /// What was begun.
+    pub(super) fn restore(saved: SavedMessage) -> Self {
+        let kind = if saved.text { Kind::Text } else { Kind::Binary };
+        // What was not whole is looked at again, so no text comes out that was never checked.
+        let checked = if saved.checked > saved.data.len() {
+            0
+        } else {
+            saved.checked
+        };
+        Self {
+            partial: Some(Box::new(Partial {
+                kind,
+                deflated: saved.deflated,
+                data: saved.data,
+                checked,
+                missing: saved.missing,
+                mask: saved.mask,
+                fin: saved.fin,
+            })),
+        }
     }
 }
 

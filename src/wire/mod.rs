@@ -27,4 +27,4 @@ pub use deflate::{Deflate, Inflate};
 pub use handshake::{Refusal, Upgrade};
 pub use negotiate::Agreement;
 pub use server_frames::{Frame, ServerFrames};
-pub use session::{Event, Session, SessionLimits};
+pub use session::{Event, SavedSession, Session, SessionLimits};

@@ -1,7 +1,7 @@
 //! The server's side of one WebSocket connection, from the byte after the 101 to the last byte of the close.
 //!
 //! [pure] Bytes and time come in, events come out; nothing is sent and no clock is read here. The owner is
-//! `worker/conn.rs`, which also owns the socket. All of it is plain data, so that a restart can carry it.
+//! `worker/conn.rs`, which also owns the socket. All of it is plain data: `saved.rs` writes it out for a restart.
 //!
 //! # Why messages are copied out of the input
 //!
@@ -12,8 +12,10 @@
 
 mod closing;
 mod limits;
+mod saved;
 
 pub use limits::SessionLimits;
+pub use saved::SavedSession;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
