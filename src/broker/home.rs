@@ -109,7 +109,9 @@ impl Home {
     pub fn new(broker: &BrokerUrl, hash: NameHash) -> Self {
         let (broker, status) = match broker {
             BrokerUrl::Memory => (Kind::Memory, LinkStatus::Up),
-            BrokerUrl::Redis { .. } | BrokerUrl::RedisUnix(_) => (Kind::Redis, LinkStatus::Down),
+            BrokerUrl::Redis { .. } | BrokerUrl::RedisUnix(_) | BrokerUrl::Sentinel { .. } => {
+                (Kind::Redis, LinkStatus::Down)
+            }
         };
         Self {
             broker,

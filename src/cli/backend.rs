@@ -90,7 +90,9 @@ pub(super) fn check(config: &Path) -> Result<Checked, Refusal> {
         workers: workers(config),
         broker: match config.broker.url {
             BrokerUrl::Memory => "memory",
-            BrokerUrl::Redis { .. } | BrokerUrl::RedisUnix(_) => "redis",
+            BrokerUrl::Redis { .. } | BrokerUrl::RedisUnix(_) | BrokerUrl::Sentinel { .. } => {
+                "redis"
+            }
         },
         routes: config
             .routes

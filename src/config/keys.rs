@@ -42,7 +42,6 @@ enum NotBuilt {
 }
 
 const NOT_BUILT: &[NotBuilt] = &[
-    NotBuilt::Scheme("redis+sentinel://"),
     NotBuilt::Scheme("redis+cluster://"),
     NotBuilt::Key("broker.probe", "\"0s\""),
 ];

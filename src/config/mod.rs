@@ -44,7 +44,7 @@ pub use secret::Secret;
 pub use stages::StageLists;
 pub use text::check_text;
 pub use tls::{Tls, TlsFile};
-pub use url::BrokerUrl;
+pub use url::{BrokerUrl, Host};
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -26,6 +26,34 @@ pub enum BrokerUrl {
     },
     /// `redis+unix:///run/redis/redis.sock`
     RedisUnix(PathBuf),
+    /// `redis+sentinel://[user[:password]@]host[:port][,host[:port]…]/master[/db]`: the master of that name.
+    Sentinel {
+        /// At least one.
+        sentinels: Vec<Host>,
+        /// As the sentinels call it.
+        master: String,
+        /// 0 if none is given.
+        database: u32,
+    },
+}
+
+/// A name or an address, and a port.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Host {
+    /// A name or an address.
+    pub name: String,
+    /// From 1.
+    pub port: u16,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            write!(f, "[{}]:{}", self.name, self.port)
+        } else {
+            write!(f, "{}:{}", self.name, self.port)
+        }
+    }
 }
 
 impl fmt::Display for BrokerUrl {
@@ -44,14 +72,31 @@ impl fmt::Display for BrokerUrl {
                 } else {
                     write!(f, "redis{s}://{host}:{port}")?;
                 }
-                if *database == 0 {
-                    Ok(())
-                } else {
-                    write!(f, "/{database}")
+                show_database(*database, f)
+            }
+            Self::Sentinel {
+                sentinels,
+                master,
+                database,
+            } => {
+                f.write_str("redis+sentinel://")?;
+                for (index, sentinel) in sentinels.iter().enumerate() {
+                    let comma = if index == 0 { "" } else { "," };
+                    write!(f, "{comma}{sentinel}")?;
                 }
+                write!(f, "/{master}")?;
+                show_database(*database, f)
             }
             Self::RedisUnix(path) => write!(f, "redis+unix://{}", path.display()),
         }
+    }
+}
+
+fn show_database(database: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if database == 0 {
+        Ok(())
+    } else {
+        write!(f, "/{database}")
     }
 }
 
@@ -76,9 +121,15 @@ pub(super) enum UrlError {
         "a host's name has letters, digits, dots and hyphens; an IPv6 address stands in brackets"
     )]
     Host,
+    #[error(
+        "has no master's name, as in redis+sentinel://h1:26379,h2:26379/mymaster; it has letters, digits, dots, hyphens and underscores"
+    )]
+    Master,
     #[error("must be memory: and nothing after it")]
     Memory,
-    #[error("{0} is not built in yet; use memory:, redis://, rediss:// or redis+unix://")]
+    #[error(
+        "{0} is not built in yet; use memory:, redis://, rediss://, redis+unix:// or redis+sentinel://"
+    )]
     NotBuilt(&'static str),
     #[error(
         "the path of the socket must begin with a slash, as in redis+unix:///run/redis/redis.sock"
@@ -126,6 +177,7 @@ pub(super) fn parse(text: &str) -> Result<ParsedUrl, UrlError> {
     match scheme {
         "redis" => redis(rest, false),
         "rediss" => redis(rest, true),
+        "redis+sentinel" => sentinel(rest),
         _ => Err(UrlError::Scheme),
     }
 }
@@ -145,6 +197,56 @@ pub(super) fn redacted(text: &str) -> String {
 
 /// Everything after `redis://`, or `rediss://` with `tls`.
 fn redis(rest: &str, tls: bool) -> Result<ParsedUrl, UrlError> {
+    let (username, password, location) = user_info(rest)?;
+    let (authority, database) = location.split_once('/').unwrap_or((location, ""));
+    let (host, port) = host_and_port(authority, 6379)?;
+    Ok(ParsedUrl {
+        url: BrokerUrl::Redis {
+            tls,
+            host,
+            port,
+            database: parse_database(database)?,
+        },
+        username,
+        password,
+    })
+}
+
+/// Everything after `redis+sentinel://`.
+fn sentinel(rest: &str) -> Result<ParsedUrl, UrlError> {
+    let (username, password, location) = user_info(rest)?;
+    let (hosts, path) = location.split_once('/').unwrap_or((location, ""));
+    let host = |host| host_and_port(host, 26379).map(|(name, port)| Host { name, port });
+    let sentinels = hosts.split(',').map(host).collect::<Result<Vec<_>, _>>()?;
+    let (master, database) = path.split_once('/').unwrap_or((path, ""));
+    // What Sentinel itself takes for a name.
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if master.is_empty() || !master.bytes().all(plain) {
+        return Err(UrlError::Master);
+    }
+    Ok(ParsedUrl {
+        url: BrokerUrl::Sentinel {
+            sentinels,
+            master: master.to_owned(),
+            database: parse_database(database)?,
+        },
+        username,
+        password,
+    })
+}
+
+fn parse_database(text: &str) -> Result<u32, UrlError> {
+    match text {
+        "" => Ok(0),
+        digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
+            digits.parse().map_err(|_| UrlError::Database)
+        }
+        _ => Err(UrlError::Database),
+    }
+}
+
+/// User and password, decoded, and what follows them.
+fn user_info(rest: &str) -> Result<(String, String, &str), UrlError> {
     // The last `@` ends the user and the password, wherever it stands: else a password that was not encoded would turn
     // up as a host's name or a database in messages.
     let (user_info, location) = match rest.rsplit_once('@') {
@@ -154,18 +256,6 @@ fn redis(rest: &str, tls: bool) -> Result<ParsedUrl, UrlError> {
     if location.contains(['?', '#']) {
         return Err(UrlError::Query);
     }
-    let (authority, database) = match location.split_once('/') {
-        Some((authority, database)) => (authority, database),
-        None => (location, ""),
-    };
-    let (host, port) = host_and_port(authority)?;
-    let database = match database {
-        "" => 0,
-        digits if digits.bytes().all(|b| b.is_ascii_digit()) => {
-            digits.parse().map_err(|_| UrlError::Database)?
-        }
-        _ => return Err(UrlError::Database),
-    };
     let (username, password) = match user_info {
         None => (String::new(), String::new()),
         Some(both) if both.contains(['/', '?', '#', '@']) => return Err(UrlError::UserInfo),
@@ -177,19 +267,11 @@ fn redis(rest: &str, tls: bool) -> Result<ParsedUrl, UrlError> {
             )
         }
     };
-    Ok(ParsedUrl {
-        url: BrokerUrl::Redis {
-            tls,
-            host,
-            port,
-            database,
-        },
-        username,
-        password,
-    })
+    Ok((username, password, location))
 }
 
-fn host_and_port(authority: &str) -> Result<(String, u16), UrlError> {
+/// Of a host, and the port that is meant where there is none.
+fn host_and_port(authority: &str, default: u16) -> Result<(String, u16), UrlError> {
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (host, after) = rest.split_once(']').ok_or(UrlError::Host)?;
         if host.parse::<core::net::Ipv6Addr>().is_err() {
@@ -214,7 +296,7 @@ fn host_and_port(authority: &str) -> Result<(String, u16), UrlError> {
         return Err(UrlError::Host);
     }
     let port = match port {
-        None => 6379,
+        None => default,
         Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits
             .parse()
             .ok()
@@ -243,6 +325,18 @@ mod tests {
             ("redis://ann@h", "redis://h:6379", "ann", ""),
             ("redis://ann:p%40ss@h", "redis://h:6379", "ann", "p@ss"),
             ("redis://:secret@h/1", "redis://h:6379/1", "", "secret"),
+            (
+                "redis+sentinel://h1,[::1]:5/my-master",
+                "redis+sentinel://h1:26379,[::1]:5/my-master",
+                "",
+                "",
+            ),
+            (
+                "redis+sentinel://ann:x@h:1/m/3",
+                "redis+sentinel://h:1/m/3",
+                "ann",
+                "x",
+            ),
             (
                 "redis+unix:///run/r.sock",
                 "redis+unix:///run/r.sock",
@@ -278,6 +372,13 @@ mod tests {
             ("redis://h/1?a=b", UrlError::Query),
             ("redis://u:%zz@h", UrlError::UserInfo),
             ("redis://u:pa/ss@h", UrlError::UserInfo),
+            ("redis+sentinel://", UrlError::NoHost),
+            ("redis+sentinel://h1,/m", UrlError::NoHost),
+            ("redis+sentinel://h1:0/m", UrlError::Port),
+            ("redis+sentinel://h1", UrlError::Master),
+            ("redis+sentinel://h1/", UrlError::Master),
+            ("redis+sentinel://h1/a b", UrlError::Master),
+            ("redis+sentinel://h1/m/x", UrlError::Database),
             ("redis+unix://run", UrlError::Path),
             ("redis+unix:///", UrlError::Path),
             ("redis+unix:///a?db=1", UrlError::Query),

@@ -59,6 +59,7 @@ mod moved;
 mod outage;
 mod plain;
 mod secure;
+mod sentinel;
 mod two_nodes;
 
 /// The broker of these tests: a Redis, of one node's own or shared by several.

@@ -13,6 +13,7 @@
 mod client;
 mod http;
 pub(crate) mod redis;
+pub(crate) mod sentinel;
 mod site;
 pub(crate) mod tls;
 mod wsd;

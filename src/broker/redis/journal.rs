@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::config::Broker;
 use crate::types::ChannelName;
 
+use super::sentinel::Master;
 use super::text;
 
 /// How often the same thing is said again, with its count.
@@ -35,6 +36,11 @@ struct Outage {
 }
 
 impl Journal {
+    /// Sentinels have named a master, and it is one.
+    pub(super) fn master(config: &Broker, master: &Master) {
+        tracing::info!(target: "broker", "{}: the master is {}", config.url, master.host);
+    }
+
     pub(super) const fn new() -> Self {
         Self {
             outage: None,

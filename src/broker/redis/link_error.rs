@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::resp::RespError;
 use super::text;
+use crate::config::Host;
 use crate::tls;
 
 /// Why there is no link.
@@ -16,6 +17,9 @@ pub(super) enum LinkError {
     /// An orderly end: Redis stops, or somebody killed the link there.
     #[error("closed by Redis")]
     Closed,
+    /// Its sentinels have made another one the master.
+    #[error("the master is {0} now")]
+    Moved(Host),
     /// Of the socket.
     #[error("{}", text::io_error(.0))]
     Io(io::Error),
@@ -28,6 +32,9 @@ pub(super) enum LinkError {
     /// Redis does not do what was asked.
     #[error("{0}")]
     Refused(String),
+    /// What each of the sentinels, or of the masters that they named, said.
+    #[error("{0}")]
+    Sentinel(String),
     /// No sign of life.
     #[error("no answer for {}", text::duration(*.0))]
     Silent(Duration),
@@ -64,7 +71,7 @@ impl LinkError {
             b"WRONGPASS" => "broker.username and broker.password are not accepted",
             b"NOAUTH" => "Redis wants a password; set broker.password",
             b"NOPERM" => {
-                "the Redis user may not do that; it needs +subscribe, +unsubscribe, +publish, +ping, +hello, +select, +client|setname and its channels"
+                "the Redis user may not do that; it needs +subscribe, +unsubscribe, +publish, +ping, +hello, +select, +client|setname, with sentinels +role, and its channels"
             }
             b"LOADING" => "Redis is still loading its data",
             b"READONLY" => "that Redis is a replica; broker.url must name the master",

@@ -6,7 +6,7 @@
 //! the homes' business. The daemon starts it, the workers hold the [`RedisLink`].
 //!
 //! Pure: `codec.rs`, `resp.rs`, `subscriptions.rs`, `waiting.rs`, `streams.rs`, `backoff.rs`, `pulse.rs`, `text.rs`. Shell: `thread.rs`
-//! (the loop), `attempt.rs` and `socket.rs` (connect, handshake), `subscriber.rs`, `publisher.rs` with `tally.rs`, `homes.rs`, `journal.rs`,
+//! (the loop), `attempt.rs`, `socket.rs` and `sentinel.rs` (connect, handshake), `subscriber.rs`, `publisher.rs` with `tally.rs`, `homes.rs`, `journal.rs`,
 //! `link.rs` (the handle).
 //!
 //! # Why two links
@@ -25,6 +25,7 @@ mod link_error;
 mod publisher;
 mod pulse;
 mod resp;
+mod sentinel;
 mod socket;
 mod streams;
 mod subscriber;

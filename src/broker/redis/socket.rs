@@ -69,9 +69,9 @@ pub(super) async fn connect(
 
 async fn dial(url: &BrokerUrl) -> Result<Stream, LinkError> {
     match url {
-        BrokerUrl::Memory => Err(LinkError::Refused(
-            "broker.url is \"memory:\", which is not in Redis".to_owned(),
-        )),
+        BrokerUrl::Memory | BrokerUrl::Sentinel { .. } => Err(LinkError::Refused(format!(
+            "broker.url is \"{url}\", which is no Redis itself"
+        ))),
         BrokerUrl::Redis {
             tls, host, port, ..
         } => {
@@ -86,7 +86,7 @@ async fn dial(url: &BrokerUrl) -> Result<Stream, LinkError> {
     }
 }
 
-async fn dial_tcp(host: &str, port: u16) -> Result<TcpStream, LinkError> {
+pub(super) async fn dial_tcp(host: &str, port: u16) -> Result<TcpStream, LinkError> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in tokio::net::lookup_host((host, port)).await? {
         match TcpStream::connect(address).await {

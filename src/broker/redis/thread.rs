@@ -13,7 +13,7 @@
 mod orders;
 
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -31,6 +31,7 @@ use super::journal::Journal;
 use super::link::{Shared, Standing};
 use super::link_error::LinkError;
 use super::publisher::Publisher;
+use super::sentinel::{self, Master};
 use super::subscriber::Subscriber;
 use super::subscriptions::Subscriptions;
 use super::waiting::{Waiter, Waiting};
@@ -60,6 +61,10 @@ pub(super) struct RedisThread {
     retiring: Option<Publisher>,
     /// The try that is under way.
     attempt: Option<Pin<Box<Attempt>>>,
+    /// Where the links go, with sentinels.
+    master: Option<Master>,
+    /// Waits for another master while the links are there.
+    watch: Option<Pin<Box<dyn Future<Output = Master>>>>,
     /// No try before this.
     next_try: Instant,
     /// What `poll_links` found, until the next turn knows the time.
@@ -74,6 +79,7 @@ struct Found {
     subscriber_lost: Option<LinkError>,
     publisher_lost: Option<LinkError>,
     retired: bool,
+    moved: Option<Master>,
     attempt: Option<Result<Links, LinkError>>,
 }
 
@@ -108,6 +114,8 @@ impl RedisThread {
             publisher: None,
             retiring: None,
             attempt: None,
+            master: None,
+            watch: None,
             next_try: now,
             found: Found::default(),
             stop_by: None,
@@ -166,8 +174,17 @@ impl RedisThread {
         }
         match found.attempt {
             Some(Ok(links)) => self.on_linked(now, links),
-            Some(Err(error)) => self.on_lost(now, &error),
+            Some(Err(error)) => {
+                if matches!(error, LinkError::Moved(_)) {
+                    self.bury_publisher();
+                }
+                self.on_lost(now, &error);
+            }
             None => {}
+        }
+        if let Some(master) = found.moved {
+            self.bury_publisher();
+            self.on_lost(now, &LinkError::Moved(master.host));
         }
     }
 
@@ -178,6 +195,12 @@ impl RedisThread {
         if let Some(stream) = links.subscriber {
             self.subscriber = Some(Subscriber::new(now, stream, self.node, &self.config.prefix));
             self.subscriptions.on_linked();
+        }
+        if let Some(master) = links.master {
+            Journal::master(&self.config, &master);
+            let watch = sentinel::watch(self.config.clone(), self.node, master.clone());
+            self.watch = Some(Box::pin(watch));
+            self.master = Some(master);
         }
         if self.up_since.is_some() {
             self.metrics.broker_reconnects.inc();
@@ -203,6 +226,7 @@ impl RedisThread {
     fn go_down(&mut self, reason: &str) {
         self.subscriber = None;
         self.questions.clear();
+        self.watch = None;
         self.waiting.release();
         self.stand(self.journal.away_since(), reason);
         if self.status == LinkStatus::Up {
@@ -291,9 +315,15 @@ impl RedisThread {
         }
         if self.wants_attempt() && now >= self.next_try {
             let (subscriber, publisher) = (self.subscriber.is_none(), self.publisher.is_none());
+            let one_stays = !(subscriber && publisher);
             let needs = Needs {
                 subscriber,
                 publisher,
+                stays: self
+                    .master
+                    .as_ref()
+                    .filter(|_| one_stays)
+                    .map(|master| master.host.clone()),
             };
             let attempt = attempt::links(now, self.config.clone(), self.node, needs);
             self.attempt = Some(Box::pin(attempt));
@@ -361,6 +391,13 @@ impl RedisThread {
             let failed = matches!(retiring.poll(cx, &mut self.homes), Poll::Ready(Err(_)));
             found.retired = failed || retiring.is_idle();
             ready |= found.retired;
+        }
+        if let Some(watch) = &mut self.watch
+            && let Poll::Ready(master) = watch.as_mut().poll(cx)
+        {
+            ready = true;
+            self.watch = None;
+            found.moved = Some(master);
         }
         if let Some(attempt) = &mut self.attempt
             && let Poll::Ready(outcome) = attempt.as_mut().poll(cx)

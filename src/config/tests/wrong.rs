@@ -52,8 +52,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("broker.url", "\"rediss://\"", "has no host"),
     (
         "broker.url",
-        "\"redis+sentinel://x/y\"",
-        "redis+sentinel:// is not built in yet",
+        "\"redis+sentinel://x\"",
+        "has no master's name",
     ),
     (
         "broker.url",
