@@ -8,9 +8,11 @@
 
 mod config;
 mod deflate;
+mod scripts;
 
 pub use config::configuration;
 pub use deflate::{frame, inflate, negotiation};
+pub use scripts::{script_of, scripts};
 
 use std::time::{Duration, Instant};
 

@@ -64,11 +64,12 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "log", "systemd",
         ],
     ),
-    // Bodies of the fuzzers, behind a feature that is not for users: they reach into every pure part.
+    // Bodies of the fuzzers: they reach into every pure part, and give scripts a state.
     (
         "fuzzing",
         &[
-            "types", "wire", "protocol", "hub", "config", "broker", "worker",
+            "types", "wire", "protocol", "hub", "pipeline", "config", "metrics", "broker",
+            "worker", "script",
         ],
     ),
     ("main", &["cli"]),

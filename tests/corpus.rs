@@ -95,6 +95,35 @@ fn frames_of_servers_are_read_the_same_in_any_pieces() {
     seeds(|dice| fuzzing::server_frames(&conversation(dice, false)));
 }
 
+/// Scripts that random bytes write. `WSD_FUZZ_SECONDS=600` goes on with other seeds for ten minutes.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a run that was asked for has its length by the clock"
+)]
+fn random_scripts_end_in_time_and_leave_their_state_usable() {
+    let script = |dice: &mut Dice| -> Vec<u8> {
+        let len = 50 + dice.below(1500);
+        (0..len).map(|_| dice.byte()).collect()
+    };
+    some_seeds(200, |dice| fuzzing::scripts(&script(dice)));
+    let Ok(seconds) = std::env::var("WSD_FUZZ_SECONDS") else {
+        return;
+    };
+    let seconds = seconds
+        .parse()
+        .expect("WSD_FUZZ_SECONDS must be a number of seconds");
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    let mut seed = 1 << 32;
+    while std::time::Instant::now() < end {
+        let _named = Named(format!("WSD_SEED={seed:#x}"));
+        fuzzing::scripts(&script(&mut Dice(seed)));
+        seed += 1;
+    }
+    let count = seed - (1 << 32);
+    println!("{count} scripts in {seconds} s");
+}
+
 #[test]
 fn any_bytes_at_all_do_no_harm() {
     seeds(|dice| {
@@ -182,16 +211,21 @@ fn has_seed(name: &str) -> bool {
 }
 
 /// Runs `body` with [`ROUNDS`] seeds, of which `WSD_SEED` may name the first.
+fn seeds(body: impl Fn(&mut Dice)) {
+    some_seeds(ROUNDS, body);
+}
+
+/// The same with so many of them.
 #[expect(
     clippy::expect_used,
     reason = "a seed that cannot be read is a failure"
 )]
-fn seeds(body: impl Fn(&mut Dice)) {
+fn some_seeds(rounds: u64, body: impl Fn(&mut Dice)) {
     let first = std::env::var("WSD_SEED").map_or(0, |text| {
         let digits = text.trim_start_matches("0x");
         u64::from_str_radix(digits, 16).expect("WSD_SEED must be a hexadecimal number")
     });
-    for seed in first..first.saturating_add(ROUNDS) {
+    for seed in first..first.saturating_add(rounds) {
         let _named = Named(format!("WSD_SEED={seed:#x}"));
         body(&mut Dice(seed));
     }

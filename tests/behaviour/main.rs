@@ -47,6 +47,7 @@ mod origin;
 mod proxies;
 mod reload;
 mod routes;
+mod safety;
 mod script;
 mod script_bounds;
 mod script_breaker;

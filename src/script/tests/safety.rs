@@ -3,124 +3,143 @@
 use super::*;
 use crate::pipeline::Fault;
 
+#[path = "../../../tests/safety/cases.rs"]
+mod cases;
+
+use cases::{CASES, Ends};
+
 /// CPU time of this thread.
 fn cpu() -> Duration {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Runs `body` as a hook and says how it ended and what it cost.
-fn run(body: &str) -> (Fault, Duration) {
+/// Runs `body` as a hook: how it ended, what it cost, and by how much more memory is in use after it.
+fn run(name: &str, body: &str) -> (Fault, Duration, usize) {
     let script = format!(
         "function on_message(conn, m)\n if m == 'fine' then return 'well' end\n {body}\nend"
     );
-    let mut s = Scripts::one(&script);
+    let files = [("hooks/a.lua", script.as_str())];
+    let mut s = Scripts::with(&files, |hooks| hooks.shared = 1 << 20);
     assert_eq!(s.reply("fine"), "well");
     let before = s.hooks.memory();
     let start = cpu();
-    let error = s.message("x").expect_err(body);
+    let error = s.message("x").expect_err(name);
     let cost = cpu() - start;
-    assert_eq!(s.reply("fine"), "well", "{body}");
-    s.message("x").expect_err(body);
-    assert_eq!(s.reply("fine"), "well", "{body}");
+    assert_eq!(s.reply("fine"), "well", "{name}");
+    s.message("x").expect_err(name);
+    assert_eq!(s.reply("fine"), "well", "{name}");
     let after = s.hooks.memory();
     assert!(
         after < before + (9 << 20),
-        "{body}: {before} to {after} bytes"
+        "{name}: {before} to {after} bytes"
     );
-    (error.fault, cost)
+    (error.fault, cost, after.saturating_sub(before))
 }
 
-/// Three times 20 ms, and what a debug build on a busy machine takes besides.
+/// Three times the limit of 20 ms, and what a debug build takes besides.
 const WITHIN: Duration = Duration::from_millis(60 + 15);
 
-#[track_caller]
-fn is_cut(bodies: &[&str]) {
-    for body in bodies {
-        let (fault, cost) = run(body);
-        assert_eq!(fault, Fault::TimeCut, "{body}");
-        assert!(cost < WITHIN, "{body}: {cost:?}");
+/// Runs every `of`th case from the one numbered `first` on, and prints the table of what it cost.
+///
+/// The least of up to five runs counts: where the thread that watches comes late, because the machine runs something else,
+/// one run is long; what cannot be cut is long in all of them.
+fn table(first: usize, of: usize) {
+    for (name, ends, body) in CASES.iter().skip(first).step_by(of) {
+        let mut least = Duration::MAX;
+        let (mut fault, mut kept) = (Fault::Failed, 0);
+        for _ in 0..5 {
+            let (ended, cost, more) = run(name, body);
+            (fault, kept) = (ended, more);
+            least = least.min(cost);
+            if least < WITHIN {
+                break;
+            }
+        }
+        let (ms, kept) = (least.as_secs_f64() * 1e3, kept >> 10);
+        println!("{name:40} {fault:?} {ms:6.1} ms {kept:6} KiB");
+        let as_it_should = match ends {
+            Ends::Cut => matches!(fault, Fault::MemoryCut | Fault::TimeCut),
+            Ends::Error => fault == Fault::Failed,
+            Ends::Memory => fault == Fault::MemoryCut,
+            Ends::Time => fault == Fault::TimeCut,
+        };
+        assert!(as_it_should, "{name}: {fault:?}");
+        assert!(least < WITHIN, "{name}: {least:?}");
     }
 }
 
 #[test]
-fn loops_are_cut() {
-    is_cut(&[
-        "while true do end",
-        "for i = 1, 1e15 do end",
-        "local function f() return f() end while true do pcall(f) end",
-        "repeat local t = {} until false",
-    ]);
+fn hostile_scripts_end_in_time_1() {
+    table(0, 4);
 }
 
 #[test]
-fn pcall_does_not_help() {
-    is_cut(&[
-        "while true do pcall(function() while true do end end) end",
-        "local function f() pcall(f) while true do end end f()",
-        "pcall(function() while true do end end) return 'escaped'",
-        "xpcall(function() error('x') end, function() while true do end end)",
-        "while true do xpcall(function() while true do end end, function() while true do end end) end",
-        "local ok = pcall(function() while true do end end) while true do end",
-    ]);
+fn hostile_scripts_end_in_time_2() {
+    table(1, 4);
 }
 
 #[test]
-fn coroutines_do_not_help() {
-    is_cut(&[
-        "coroutine.wrap(function() while true do end end)()",
-        "while true do coroutine.resume(coroutine.create(function() while true do end end)) end",
-        "local function nest(n) coroutine.wrap(function() if n == 0 then while true do end end nest(n - 1) end)() end nest(3)",
-        "local co = coroutine.wrap(function() while true do coroutine.yield() end end) while true do co() end",
-    ]);
+fn hostile_scripts_end_in_time_3() {
+    table(2, 4);
 }
 
 #[test]
-fn patterns_and_library_calls_are_cut() {
-    is_cut(&[
-        "string.find(('a'):rep(50000), ('.-'):rep(50) .. 'b')",
-        "string.find(('a'):rep(40), ('a?'):rep(40) .. ('a'):rep(40) .. 'b')",
-        "string.gsub(('a'):rep(100000), 'a*b', '')",
-        "local s, n = ('a'):rep(2e6), ('a'):rep(1e6) .. 'b' while true do string.find(s, n, 1, true) end",
-        "local s, n = ('a'):rep(2e6), ('a'):rep(1e6) .. 'b' while true do string.split(s, n) end",
-        "local t = table.create(200000, 0) for i = 1, #t do t[i] = (i * 7919) % 200003 end while true do table.sort(t) t[1] = 0 end",
-        "local t = { 1 } while true do pcall(table.move, t, 1, 2e9, 2) end",
-        "local t = {} for i = 1, 1e9 do table.insert(t, 1, nil) t[1] = 1 end",
-        "local t = { 'x' } while true do json.encode(t) end",
-        "local d = json.encode(table.create(5000, 'x')) while true do json.decode(d) end",
-        "local t = {} t[1] = t local a = { 1 } for i = 1, 90 do a = { a, a } end pcall(json.encode, a) return 'escaped'",
-    ]);
+fn hostile_scripts_end_in_time_4() {
+    table(3, 4);
+}
+
+/// Luau's hash of a short string, which has no seed.
+fn hash(text: &[u8]) -> u32 {
+    let length = u32::try_from(text.len()).unwrap();
+    text.iter().rev().fold(length, |h, byte| {
+        h ^ (h << 5).wrapping_add(h >> 2).wrapping_add(u32::from(*byte))
+    })
+}
+
+/// So many strings of 8 bytes whose hashes end in the same 12 bits.
+fn colliding(count: usize) -> Vec<String> {
+    let of = |n: u64| format!("{n:08x}");
+    let same = |text: &String| hash(text.as_bytes()) & 0xfff == 7;
+    (0..).map(of).filter(same).take(count).collect()
 }
 
 #[test]
-fn metamethods_and_sorts_are_cut() {
-    is_cut(&[
-        "local t = setmetatable({}, { __index = function() while true do end end }) return t.x",
-        "table.sort({ 3, 2, 1 }, function() while true do end end)",
-        "string.gsub('x', 'x', function() while true do end end)",
-        "tostring(setmetatable({}, { __tostring = function() while true do end end }))",
-        "log.info(setmetatable({}, { __tostring = function() while true do end end }))",
-    ]);
-}
-
-#[test]
-fn bombs_meet_the_memory_limit() {
-    for body in [
-        "local s = 'x' while true do s = s .. s end",
-        "return ('x'):rep(1e9)",
-        "local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end",
-        "local t = {} while true do t = { t, function() return t end } end",
-        "buffer.create(1e9)",
-        "local t = {} for i = 1, 1e9 do t['k' .. i] = i end",
-    ] {
-        let (fault, cost) = run(body);
-        assert!(
-            matches!(fault, Fault::MemoryCut | Fault::TimeCut),
-            "{body}: {fault:?}"
-        );
-        assert!(cost < WITHIN, "{body}: {cost:?}");
-    }
-    assert_eq!(run("return ('x'):rep(1e9)").0, Fault::MemoryCut);
+fn keys_that_collide_are_bounded_by_number_and_time() {
+    let mut s = Scripts::one(
+        "function on_message(conn, m)
+           if m == 'fine' then return 'well' end
+           local t, why = json.decode(m)
+           return why or 'decoded'
+         end",
+    );
+    let object = |keys: &[String]| {
+        let pairs: Vec<String> = keys.iter().map(|key| format!("\"{key}\":1")).collect();
+        format!("{{{}}}", pairs.join(","))
+    };
+    let keys = colliding(4001);
+    assert!(
+        s.reply(&object(&keys[..1001]))
+            .starts_with("more than 1000 keys")
+    );
+    // As many as a message of 64 KiB holds.
+    let objects: Vec<String> = keys.chunks(1000).take(4).map(object).collect();
+    let document = format!("[{}]", objects.join(","));
+    assert!(document.len() < 64 << 10);
+    let least = (0..5).map(|_| {
+        let start = cpu();
+        let _ = s.message(&document);
+        let cost = cpu() - start;
+        assert_eq!(s.reply("fine"), "well");
+        cost
+    });
+    let least = least.min().unwrap();
+    println!(
+        "{:40} {:13.1} ms",
+        "4,000 keys that collide",
+        least.as_secs_f64() * 1e3
+    );
+    assert!(least < WITHIN, "{least:?}");
 }
 
 #[test]
@@ -152,20 +171,6 @@ fn a_cut_names_limit_and_line() {
         s.fault("x"),
         "hooks/a.lua:3: on_message: stopped after 20 ms (hooks.time_limit.message)"
     );
-}
-
-#[test]
-fn recursion_is_an_error() {
-    for body in [
-        "local function f() return 1 + f() end return f()",
-        "local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k .. 'x'] end return t.x",
-        "local function f(s) return string.gsub(s, '.', f) end return f('x')",
-        "local function f() return coroutine.wrap(f)() end return f()",
-        "local t = {} for i = 1, 150 do t = { t } end return t",
-    ] {
-        let (fault, _) = run(body);
-        assert_ne!(fault, Fault::MemoryCut, "{body}");
-    }
 }
 
 #[test]
