@@ -16,7 +16,7 @@ pub(crate) struct Arguments {
     /// How often each is run; the servers take turns, the table has medians.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
     pub(crate) rounds: u32,
-    /// How long each is measured, instead of the scenario's own time.
+    /// How long each is measured, instead of the scenario's own time; those that are idle at least for their own.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=120))]
     pub(crate) seconds: Option<u64>,
     /// Workers of wsd, instead of the scenario's own; several take turns: 1,2.

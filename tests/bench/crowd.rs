@@ -283,11 +283,19 @@ impl Crowd {
         let client = &mut self.clients[index];
         let member = client.member();
         let channel = client.channel();
+        // On two nodes a reader of the second acknowledges to the first's publisher, else that runs away from all readers.
+        let acknowledges = scenario.nodes > 1 && member == scenario.publishers;
+        let publisher = if acknowledges {
+            channel as usize
+        } else {
+            index
+        };
+        let acked = scenario.nodes == 1 || acknowledges;
         let (mut own, mut delivered) = (0, 0);
         let latencies = &mut self.latencies;
         client.receive(&mut self.buffer, &self.shape, &mut self.faults, |label| {
             delivered += 1;
-            own += u32::from(label.sender == member);
+            own += u32::from(label.sender == member || acknowledges);
             if let (Some(latencies), Some((start, now))) = (latencies.as_mut(), clock) {
                 let rank = label.sender * scenario.channels + channel;
                 let number = u64::from(label.number) * u64::from(scenario.senders());
@@ -301,10 +309,10 @@ impl Crowd {
             let socket = self.clients[index].socket();
             // It stays readable for ever; if it cannot be forgotten the run only takes longer.
             let _failed = self.poll.modify(socket, index as u64, Interest::Nothing);
-        } else if window && own > 0 {
+        } else if window && acked && own > 0 {
             // One that comes stands for those before it that the server left out.
-            self.publish(index, own * scenario.every);
-            self.flush(index);
+            self.publish(publisher, own * scenario.every);
+            self.flush(publisher);
         }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Machine {
     cpus: usize,
     memory_mib: u64,
     kernel: String,
+    /// Runnable threads of other programs, over the minute before: near 0 on a machine that does nothing else.
+    load: f64,
     rustc: String,
     /// The commit of wsd, with `+` behind it when files differ from it; empty outside a repository.
     commit: String,
@@ -46,6 +48,11 @@ impl Machine {
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
                 .trim()
                 .to_owned(),
+            load: fs::read_to_string("/proc/loadavg")?
+                .split(' ')
+                .next()
+                .and_then(|load| load.parse().ok())
+                .unwrap_or(0.0),
             rustc: output("rustc", &["--version"]),
             commit,
             version: env!("CARGO_PKG_VERSION"),

@@ -65,7 +65,8 @@ pub(crate) struct Setup {
 /// When a message is sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// A publisher keeps this many messages unacknowledged; its own message come back is the acknowledgement.
+    /// A publisher keeps this many messages unacknowledged; its own message come back is the acknowledgement, or on two nodes
+    /// (with one publisher a channel) that it is with the first reader of the second.
     Window(u32),
     /// Bursts of this many messages at even intervals, all publishers taking turns, whatever the server does.
     Due {

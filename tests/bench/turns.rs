@@ -25,7 +25,12 @@ pub(crate) fn measure(
         scenario,
         contenders: contenders(scenario, arguments),
         rounds: arguments.rounds,
-        time: Duration::from_secs(arguments.seconds.unwrap_or(scenario.seconds)),
+        time: Duration::from_secs(match (arguments.seconds, scenario.pace) {
+            // Less than its own time would say something else.
+            (Some(seconds), Pace::Idle) => seconds.max(scenario.seconds),
+            (Some(seconds), _) => seconds,
+            (None, _) => scenario.seconds,
+        }),
         progress,
         failures: &mut report.failures,
     };
