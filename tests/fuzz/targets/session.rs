@@ -1,0 +1,5 @@
+//! Runs `wsd::fuzzing::session` with whatever the engine finds.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| wsd::fuzzing::session(data));
