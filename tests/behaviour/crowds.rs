@@ -14,25 +14,26 @@ fn raise_descriptors() {
     rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
 }
 
-fn memory(wsd: &Wsd) -> u64 {
+pub(crate) fn memory(wsd: &Wsd) -> u64 {
     wsd.status()["memory"].as_u64().unwrap()
 }
 
 /// A client that says something all the time and hears it, in a thread of its own.
-struct Witness {
+pub(crate) struct Witness {
     stop: Arc<AtomicBool>,
     /// Gives how many messages went there and back, and the longest that one took.
     thread: std::thread::JoinHandle<(u32, Duration)>,
 }
 
 impl Witness {
-    fn begin(wsd: &Wsd) -> Self {
+    pub(crate) fn begin(wsd: &Wsd) -> Self {
         let mut client = wsd.client("/witness");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let thread = std::thread::spawn(move || {
             let (mut count, mut longest) = (0_u32, Duration::ZERO);
-            while !stopped.load(Ordering::Relaxed) {
+            // A few in any case: some tests are over at once.
+            while !stopped.load(Ordering::Relaxed) || count <= 10 {
                 let start = Instant::now();
                 client.text(&count.to_string());
                 client.expect(&count.to_string());
@@ -47,7 +48,7 @@ impl Witness {
 
     /// It was there all the time, and never waited long: seconds would be too long on any machine.
     #[track_caller]
-    fn end(self) {
+    pub(crate) fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         let (count, longest) = self.thread.join().unwrap();
         assert!(count > 10, "{count} messages");

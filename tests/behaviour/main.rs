@@ -35,6 +35,7 @@ mod control;
 mod crowds;
 mod delivery;
 mod drain;
+mod frames;
 mod handshakes;
 mod history;
 mod hook_tests;

@@ -307,6 +307,18 @@ impl Client {
         while !matches!(self.next(), Message::End) {}
     }
 
+    /// Whether something has come that was not taken; waits a millisecond at most.
+    pub(crate) fn has_more(&mut self) -> bool {
+        let mut chunk = [0; 64 << 10];
+        self.stream
+            .set_read_timeout(Duration::from_millis(1))
+            .unwrap();
+        if let Ok(count) = self.stream.read(&mut chunk) {
+            self.buffer.extend_from_slice(&chunk[..count]);
+        }
+        !self.buffer.is_empty()
+    }
+
     /// Waits until the server has taken everything that was sent before.
     #[track_caller]
     pub(crate) fn sync(&mut self) {
