@@ -1,6 +1,7 @@
 """wsd with the `websockets` library as client: client.py SCENARIO URL. Exit code 0 when all is as it should be."""
 
 import asyncio
+import os
 import sys
 
 import websockets
@@ -84,23 +85,36 @@ async def subprotocol():
         assert client.subprotocol == "chat.v2", client.subprotocol
 
 
-async def compression_offered():
+async def compression():
     async with connect("/t/plain/py-deflate", compression="deflate") as client:
+        [extension] = client.protocol.extensions
+        assert extension.name == "permessage-deflate", extension
+        assert extension.remote_no_context_takeover and extension.local_no_context_takeover
         text = "compressible " * 1000
-        await client.send(text)
+        for message in [text, text, "", b"", bytes(5000), text]:
+            await client.send(message)
+            assert await client.recv() == message
+        await client.send([text[:100], "", text[100:]])
         assert await client.recv() == text
 
 
+async def megabyte():
+    async with connect("/t/plain/py-megabyte", compression="deflate") as client:
+        for message in ["0123456789abcdef" * 65_536, os.urandom(1 << 20)]:
+            await client.send(message)
+            assert await client.recv() == message
+
+
 async def many():
-    """50 clients, each of which says something and hears everybody."""
-    clients = await asyncio.gather(*(connect("/t/plain/py-many") for _ in range(50)))
+    """A hundred clients, each of which says something and hears everybody."""
+    clients = await asyncio.gather(*(connect("/t/plain/py-many", compression="deflate") for _ in range(100)))
     await asyncio.gather(*(client.send(str(i)) for i, client in enumerate(clients)))
 
     async def hear(client):
         return [await client.recv() for _ in clients]
 
     heard = await asyncio.gather(*(hear(client) for client in clients))
-    assert sorted(map(int, heard[0])) == list(range(50))
+    assert sorted(map(int, heard[0])) == list(range(100))
     assert all(other == heard[0] for other in heard)
     await asyncio.gather(*(client.close() for client in clients))
 

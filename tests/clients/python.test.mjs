@@ -1,4 +1,4 @@
-// wsd with Python's `websockets` as client: each scenario of client.py is a test.
+// wsd with Python's `websockets` and `aiohttp` as clients: each scenario of client.py and aio.py is a test.
 //
 // The interpreter is $WSD_PYTHON, the one of the environment that scripts/test makes.
 
@@ -11,11 +11,16 @@ import { DEADLINE, Node, ROUTES, here } from "./node.mjs";
 
 const run = promisify(execFile);
 const python = process.env.WSD_PYTHON ?? join(here, "../.venv/bin/python");
-const script = join(here, "client.py");
 
-let node;
-before(async () => (node = await Node.start(ROUTES)));
-after(async () => node.stop());
+let node, larger;
+before(async () => {
+  node = await Node.start(ROUTES);
+  larger = await Node.start(`${ROUTES.replace('"64KiB"', '"2MiB"')}\n[delivery]\nqueue = "8MiB"\n`);
+});
+after(async () => {
+  await node?.stop();
+  await larger?.stop();
+});
 
 for (const scenario of [
   "talk",
@@ -27,10 +32,20 @@ for (const scenario of [
   "too_big",
   "no_route",
   "subprotocol",
-  "compression_offered",
+  "compression",
   "many",
 ]) {
   test(`websockets: ${scenario.replaceAll("_", " ")}`, async () => {
-    await run(python, ["-B", script, scenario, node.url], { timeout: 2 * DEADLINE });
+    await run(python, ["-B", join(here, "client.py"), scenario, node.url], { timeout: 2 * DEADLINE });
+  });
+}
+
+test("websockets: a megabyte", async () => {
+  await run(python, ["-B", join(here, "client.py"), "megabyte", larger.url], { timeout: 2 * DEADLINE });
+});
+
+for (const scenario of ["talk", "megabyte", "small_window", "close_codes", "subprotocol", "hundred"]) {
+  test(`aiohttp: ${scenario.replaceAll("_", " ")}`, async () => {
+    await run(python, ["-B", join(here, "aio.py"), scenario, larger.url], { timeout: 2 * DEADLINE });
   });
 }

@@ -1,4 +1,4 @@
-// wsd with clients that other people wrote: Node's `ws`, Python's `websockets`, Chromium.
+// wsd with clients that other people wrote: Node's `ws` and its own, Python's `websockets` and `aiohttp`, Chromium.
 //
 // `node suite.mjs` runs them one file after the other, prints a line for each test and the counts, and exits with 1 if one
 // failed or none ran. What it needs is installed by scripts/test.
@@ -8,7 +8,7 @@ import { run } from "node:test";
 
 import { here } from "./node.mjs";
 
-const files = ["ws.test.mjs", "python.test.mjs", "wss.test.mjs", "browser.test.mjs"];
+const files = ["ws.test.mjs", "conversation.test.mjs", "python.test.mjs", "wss.test.mjs", "browser.test.mjs"];
 let passed = 0;
 let failed = 0;
 const events = run({ files: files.map((file) => join(here, file)), concurrency: false, timeout: 240_000 });

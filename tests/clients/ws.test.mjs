@@ -107,12 +107,26 @@ test("ws: the first offered subprotocol is agreed", async () => {
   await client.close(1000);
 });
 
-test("ws: compression that is offered does no harm", async () => {
-  const client = await Client.open("/t/plain/g", { perMessageDeflate: true });
+test("ws: windows of every size are agreed, and messages come through", async () => {
   const text = "compressible ".repeat(1000);
-  client.socket.send(text, { compress: true });
-  assert.equal(await client.next(), text);
-  await client.close(1000);
+  for (const options of [
+    true,
+    { serverMaxWindowBits: 9 },
+    { serverMaxWindowBits: 15, clientMaxWindowBits: 10 },
+    { serverNoContextTakeover: true, clientNoContextTakeover: true },
+  ]) {
+    const client = await Client.open("/t/plain/g", { perMessageDeflate: options });
+    assert.match(client.socket.extensions, /^permessage-deflate/);
+    for (let i = 0; i < 3; i++) {
+      client.socket.send(text, { compress: true });
+      assert.equal(await client.next(), text);
+    }
+    // In fragments, the first of which says that all are compressed.
+    client.socket.send(text.slice(0, 100), { compress: true, fin: false });
+    client.socket.send(text.slice(100), { compress: true, fin: true });
+    assert.equal(await client.next(), text);
+    await client.close(1000);
+  }
 });
 
 test("ws: a client that is cut off is forgotten", async () => {
