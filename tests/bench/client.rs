@@ -51,17 +51,22 @@ impl Client {
     }
 
     /// Asks for a WebSocket.
-    pub(crate) fn begin_handshake(&mut self) -> io::Result<()> {
+    pub(crate) fn begin_handshake(&mut self, deflate: bool) -> io::Result<()> {
         let channel = self.channel;
+        let offer = if deflate {
+            "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n"
+        } else {
+            ""
+        };
         let request = format!(
             "GET /bench{channel} HTTP/1.1\r\nHost: bench\r\nUpgrade: websocket\r\n\
-             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n"
+             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{offer}\r\n"
         );
         self.stream.write_all(request.as_bytes())
     }
 
     /// Waits for the server's answer; from then on the socket is non-blocking.
-    pub(crate) fn finish_handshake(&mut self) -> io::Result<()> {
+    pub(crate) fn finish_handshake(&mut self, deflate: bool) -> io::Result<()> {
         self.stream.set_read_timeout(Some(PATIENCE))?;
         let mut head = Vec::new();
         let mut byte = [0; 512];
@@ -76,12 +81,18 @@ impl Client {
             }
         };
         let text = String::from_utf8_lossy(&head[..body]);
-        let accepted = text.lines().any(|line| {
-            line.split_once(':').is_some_and(|(name, value)| {
-                name.eq_ignore_ascii_case("sec-websocket-accept") && value.trim() == ACCEPT
+        let says = |header: &str, wanted: &dyn Fn(&str) -> bool| {
+            text.lines().any(|line| {
+                line.split_once(':').is_some_and(|(name, value)| {
+                    name.eq_ignore_ascii_case(header) && wanted(value.trim())
+                })
             })
+        };
+        let accepted = says("sec-websocket-accept", &|value| value == ACCEPT);
+        let agreed = says("sec-websocket-extensions", &|value| {
+            value.starts_with("permessage-deflate") && value.contains("server_no_context_takeover")
         });
-        if !text.starts_with("HTTP/1.1 101 ") || !accepted {
+        if !text.starts_with("HTTP/1.1 101 ") || !accepted || deflate != agreed {
             return Err(refused(&head));
         }
         self.unread = head[body..].to_vec();
@@ -96,14 +107,25 @@ impl Client {
                 .wrapping_mul(0x9e37_79b1)
                 .wrapping_add(0x5bd1_e995)
                 .to_le_bytes();
-            frame::write_header(frame::TEXT, shape.size(), Some(key), &mut self.unsent);
-            let start = self.unsent.len();
             let label = Label {
                 channel: self.channel,
                 sender: self.member,
                 number: self.sent,
             };
-            shape.write(label, &mut self.unsent);
+            let start = if let Some(codec) = shape.codec() {
+                let mut message = Vec::with_capacity(shape.size());
+                shape.write(label, &mut message);
+                let data = codec.borrow_mut().deflate(&message);
+                frame::write_header(frame::DEFLATED, data.len(), Some(key), &mut self.unsent);
+                let start = self.unsent.len();
+                self.unsent.extend_from_slice(&data);
+                start
+            } else {
+                frame::write_header(frame::TEXT, shape.size(), Some(key), &mut self.unsent);
+                let start = self.unsent.len();
+                shape.write(label, &mut self.unsent);
+                start
+            };
             frame::mask(&mut self.unsent[start..], key);
             self.sent += 1;
         }
@@ -156,8 +178,8 @@ impl Client {
         loop {
             match frame::parse(&buffer[at..filled]) {
                 Parsed::Unfinished => break,
-                Parsed::Frame(frame) if frame.first == frame::TEXT && frame.mask.is_none() => {
-                    match shape.read(&buffer[at + frame.start..at + frame.end]) {
+                Parsed::Frame(frame) if shape.is_message(frame.first) && frame.mask.is_none() => {
+                    match shape.open(&buffer[at + frame.start..at + frame.end]) {
                         Some(label) if label.channel == self.channel => {
                             self.ledger.note(label, faults);
                             on_message(label);

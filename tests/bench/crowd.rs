@@ -31,7 +31,7 @@ impl Crowd {
     pub(crate) fn new(scenario: &Scenario) -> io::Result<Self> {
         Ok(Self {
             scenario: *scenario,
-            shape: Shape::new(scenario.size, scenario.check),
+            shape: Shape::new(scenario),
             poll: Poll::open(EVENTS)?,
             clients: Vec::new(),
             buffer: vec![0; client::BUFFER],
@@ -73,11 +73,11 @@ impl Crowd {
             // Requests after connections: how often a server wakes up for the two is then its own doing, not the chance
             // of two processes running side by side.
             for index in group.clone() {
-                self.clients[index as usize].begin_handshake()?;
+                self.clients[index as usize].begin_handshake(scenario.deflate)?;
             }
             for index in group.clone() {
                 let client = &mut self.clients[index as usize];
-                client.finish_handshake()?;
+                client.finish_handshake(scenario.deflate)?;
                 self.poll.add(client.socket(), u64::from(index))?;
                 if index >= silent_from {
                     self.poll

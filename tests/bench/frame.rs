@@ -89,6 +89,8 @@ pub(crate) fn mask(payload: &mut [u8], key: [u8; 4]) {
 
 /// A whole text message.
 pub(crate) const TEXT: u8 = 0x81;
+/// The same, compressed.
+pub(crate) const DEFLATED: u8 = 0xc1;
 /// A whole binary message.
 pub(crate) const BINARY: u8 = 0x82;
 /// The closing handshake.

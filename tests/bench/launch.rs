@@ -241,8 +241,8 @@ impl Running {
         loop {
             self.check_alive()?;
             let answer = Client::dial(self.address, VISITOR).and_then(|mut client| {
-                client.begin_handshake()?;
-                client.finish_handshake()
+                client.begin_handshake(false)?;
+                client.finish_handshake(false)
             });
             match answer {
                 Ok(()) => return Ok(()),

@@ -11,6 +11,7 @@
 
 mod args;
 mod client;
+mod codec;
 mod crowd;
 mod floor;
 mod frame;

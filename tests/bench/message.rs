@@ -3,8 +3,13 @@
 //! A payload names its channel, its sender and its number there, and the rest follows from these three, so a receiver
 //! checks every byte without knowing what was sent. It is JSON text, so hooks may decode it. `Ledger` checks the order.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ops::AddAssign;
+
+use crate::codec::Codec;
+use crate::frame;
+use crate::scenario::Scenario;
 
 /// Which message of whom.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,29 +31,68 @@ pub(crate) enum Check {
     Seen,
 }
 
+/// What the bytes of a payload are that are not its label.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Filling {
+    /// Letters without any order.
+    Letters,
+    /// Records with names that come again and values that don't: compressed a third of it is left.
+    Records,
+}
+
 /// Writes and checks payloads of one size.
 pub(crate) struct Shape {
     size: usize,
     check: Check,
     filling: Vec<u8>,
+    codec: Option<RefCell<Codec>>,
 }
 
 impl Shape {
-    /// Makes payloads of `size` bytes, at least 50.
-    pub(crate) fn new(size: usize, check: Check) -> Self {
-        let letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
+    /// Makes the payloads of a scenario.
+    pub(crate) fn new(scenario: &Scenario) -> Self {
         let mut state = 0x9e37_79b9_u32;
-        let filling = (0..size + STARTS as usize).map(|_| {
+        let mut next = || {
             state ^= state << 13;
             state ^= state >> 17;
             state ^= state << 5;
-            letters[(state >> 16) as usize % letters.len()]
-        });
-        Self {
-            size,
-            check,
-            filling: filling.collect(),
+            state >> 8
+        };
+        let length = scenario.size + STARTS as usize;
+        let mut filling = Vec::with_capacity(length + 100);
+        while filling.len() < length {
+            match scenario.filling {
+                Filling::Letters => {
+                    let letters =
+                        b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .";
+                    filling.push(letters[(next() >> 8) as usize % letters.len()]);
+                }
+                // Within a JSON string, hence the other quotes.
+                Filling::Records => filling.extend_from_slice(
+                    format!(
+                        "{{'id':{},'name':'user{}','price':{}.{:02},'ok':{}}},",
+                        next() % 1_000_000,
+                        next() % 4_096,
+                        next() % 4_096,
+                        next() % 100,
+                        next() % 2 == 0
+                    )
+                    .as_bytes(),
+                ),
+            }
         }
+        filling.truncate(length);
+        Self {
+            size: scenario.size,
+            check: scenario.check,
+            filling,
+            codec: scenario.deflate.then(|| RefCell::new(Codec::new())),
+        }
+    }
+
+    /// With what connections compress, if they do.
+    pub(crate) const fn codec(&self) -> Option<&RefCell<Codec>> {
+        self.codec.as_ref()
     }
 
     /// Bytes of a payload.
@@ -68,6 +112,24 @@ impl Shape {
         );
         out.extend_from_slice(self.filling_of(label));
         out.extend_from_slice(TAIL);
+    }
+
+    /// Whether a frame with that first byte is a message: compressed where that was agreed, else not.
+    pub(crate) const fn is_message(&self, first: u8) -> bool {
+        first
+            == if self.codec.is_some() {
+                frame::DEFLATED
+            } else {
+                frame::TEXT
+            }
+    }
+
+    /// The label of what a frame carries, if that is right in every byte.
+    pub(crate) fn open(&self, payload: &[u8]) -> Option<Label> {
+        match &self.codec {
+            None => self.read(payload),
+            Some(codec) => self.read(codec.borrow_mut().inflate(payload, self.size)?),
+        }
     }
 
     /// The label of a payload that is right in every byte; `None` if it is not.

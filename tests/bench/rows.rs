@@ -4,7 +4,7 @@
 //! load gets a name of its own. A new row is an entry of `SCENARIOS`; `BASE` has what it does not say. What a hook or a key
 //! costs is a row with `setup` and `Others::Bare`: wsd without it then takes turns with wsd.
 
-use crate::message::Check;
+use crate::message::{Check, Filling};
 use crate::scenario::{Growth, Others, Pace, Scenario, Setup};
 
 /// The scenarios that a name of the command line means.
@@ -15,6 +15,7 @@ pub(crate) fn named(name: &str) -> Vec<&'static Scenario> {
         "fanout" => &["fan-sat", "fan-sat1000"],
         "hooks" => &["hook-pass"],
         "scale" => &["scale-channels", "scale-one", "scale-large"],
+        "compression" => &["deflate", "deflate-paced", "idle-deflate"],
         "redis" => &["redis-sat", "redis-paced"],
         one => &[one],
     };
@@ -136,6 +137,21 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
         ..HOOK
     },
     Scenario {
+        name: "deflate",
+        about: "100 subscribers, 1 of them publishes, 64 messages of 1 KiB unacknowledged, compressed both ways",
+        pace: Pace::Window(64),
+        ..DEFLATE
+    },
+    Scenario {
+        name: "deflate-paced",
+        about: "the same with 150 messages a second one by one",
+        pace: Pace::Due {
+            per_second: 150,
+            burst: 1,
+        },
+        ..DEFLATE
+    },
+    Scenario {
         name: "redis-sat",
         about: "2 nodes over a Redis: 1 publisher on one, 200 subscribers on the other, 64 messages unacknowledged",
         nodes: 2,
@@ -163,6 +179,15 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
             script: Some(include_str!("hooks/pass.lua")),
             ..NOTHING
         },
+        ..IDLE
+    },
+    Scenario {
+        name: "idle-deflate",
+        about: "idle with compression agreed, and 1 KiB compressed of each",
+        filling: Filling::Records,
+        deflate: true,
+        size: 1_024,
+        others: Others::Nobody,
         ..IDLE
     },
     Scenario {
@@ -226,6 +251,8 @@ const BASE: Scenario = Scenario {
     silent: 0,
     pace: Pace::Idle,
     size: 60,
+    filling: Filling::Letters,
+    deflate: false,
     check: Check::Bytes,
     every: 1,
     seconds: 2,
@@ -240,6 +267,16 @@ const ONE_AND_TWO: &[u32] = &[1, 2];
 const HOOK: Scenario = Scenario {
     channels: 8,
     pace: Pace::Window(256),
+    others: Others::Bare,
+    ..BASE
+};
+
+/// Records of JSON; beside wsd wsd without compression.
+const DEFLATE: Scenario = Scenario {
+    members: 100,
+    size: 1_024,
+    filling: Filling::Records,
+    deflate: true,
     others: Others::Bare,
     ..BASE
 };

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::message::Check;
+use crate::message::{Check, Filling};
 
 /// One load.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +28,10 @@ pub(crate) struct Scenario {
     pub(crate) pace: Pace,
     /// Bytes of a payload, at least 50 and below 64 KiB.
     pub(crate) size: usize,
+    /// What it is made of.
+    pub(crate) filling: Filling,
+    /// Whether connections compress in both directions, and insist on it.
+    pub(crate) deflate: bool,
     /// What a receiver accepts as that payload.
     pub(crate) check: Check,
     /// The server lets every message through (1), or only those whose number is a multiple of this.
@@ -103,6 +107,7 @@ impl Scenario {
     /// The same load for a server that does nothing but carry: without what `setup` does to messages.
     pub(crate) const fn bare(&self) -> Self {
         Self {
+            deflate: false,
             check: Check::Bytes,
             every: 1,
             setup: Setup {
